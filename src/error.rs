@@ -1,0 +1,190 @@
+//! What can go wrong, one type per operation: [`BuildError`] when a pool is made, [`GetError`] when a connection is asked for.
+//!
+//! The cause of a failure stands in `source()` alone, never in the text, so that a reporter that walks the chain prints it once.
+//! Causes are shared ([`Cause`]): one failed dial is told to every caller that waited for it.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An error that several callers are told of.
+pub type Cause = Arc<dyn Error + Send + Sync + 'static>;
+
+/// Why a pool could not be built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting is outside its limits.
+    Setting {
+        /// The setter that was given the value.
+        name: &'static str,
+        /// The value.
+        given: String,
+        /// What would be allowed.
+        limit: String,
+    },
+    /// [`Opening::Wait`](crate::Opening::Wait) ran out before `min_idle` connections were open.
+    Opening {
+        /// How many were open by then.
+        open: usize,
+        /// How many were to be.
+        wanted: usize,
+        /// How long the build waited.
+        waited: Duration,
+        /// What the last dial failed with; `None` if none had ended.
+        cause: Option<Cause>,
+    },
+    /// A reactor or one of its threads could not be made.
+    Reactor(io::Error),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Setting { name, given, limit } => write!(f, "{name} is {given}, but {limit}"),
+            BuildError::Opening { open, wanted, waited, .. } => {
+                write!(f, "opened {open} of the {wanted} connections to begin with in {} ms", waited.as_millis())
+            }
+            BuildError::Reactor(_) => write!(f, "could not start a reactor"),
+        }
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            BuildError::Setting { .. } => None,
+            BuildError::Opening { cause, .. } => cause.as_deref().map(|cause| cause as &(dyn Error + 'static)),
+            BuildError::Reactor(error) => Some(error),
+        }
+    }
+}
+
+/// The kinds of [`GetError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GetErrorKind {
+    /// `try_get` or a zero timeout found no idle connection.
+    Busy,
+    /// None came free before the deadline.
+    TimedOut,
+    /// The endpoint has been down for `fail_fast_after`; the last dial's error is the source.
+    Down,
+    /// As many callers wait already as `max_waiters` allows.
+    Refused,
+    /// The pool is closed.
+    Closed,
+}
+
+/// Why no connection was had.
+///
+/// Small enough to travel in a register; [`GetErrorKind::Busy`] and [`GetErrorKind::Closed`] allocate nothing.
+pub struct GetError {
+    kind: GetErrorKind,
+    detail: Option<Box<Detail>>,
+}
+
+/// What the pool looked like when a wait ended badly.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Detail {
+    pub(crate) waited: Duration,
+    pub(crate) open: usize,
+    pub(crate) idle: usize,
+    pub(crate) waiting: usize,
+    pub(crate) held_here: usize,
+    pub(crate) cause: Option<Cause>,
+}
+
+impl GetError {
+    pub(crate) fn bare(kind: GetErrorKind) -> Self {
+        GetError { kind, detail: None }
+    }
+
+    #[cold]
+    pub(crate) fn detailed(kind: GetErrorKind, detail: Detail) -> Self {
+        GetError { kind, detail: Some(Box::new(detail)) }
+    }
+
+    /// What went wrong, to match on.
+    pub fn kind(&self) -> GetErrorKind {
+        self.kind
+    }
+
+    /// How long the caller waited.
+    pub fn waited(&self) -> Duration {
+        self.detail.as_ref().map_or(Duration::ZERO, |detail| detail.waited)
+    }
+
+    /// The last dial's error, where the pool knows of one: also the `source()`, here in a form that can be kept.
+    pub fn cause(&self) -> Option<Cause> {
+        self.detail.as_ref().and_then(|detail| detail.cause.clone())
+    }
+}
+
+impl fmt::Debug for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("GetError");
+        debug.field("kind", &self.kind);
+        if let Some(detail) = &self.detail {
+            debug.field("detail", detail);
+        }
+        debug.finish()
+    }
+}
+
+impl fmt::Display for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let none = Detail::default();
+        let detail = self.detail.as_deref().unwrap_or(&none);
+        let counts = |f: &mut fmt::Formatter<'_>| {
+            write!(f, " ({} open, {} idle, {} waiting)", detail.open, detail.idle, detail.waiting)
+        };
+        match self.kind {
+            GetErrorKind::Busy => f.write_str("every connection is in use"),
+            GetErrorKind::Closed => f.write_str("the pool is closed"),
+            GetErrorKind::Refused => {
+                f.write_str("too many callers wait for a connection already")?;
+                counts(f)
+            }
+            GetErrorKind::Down => {
+                f.write_str("no connection can be opened")?;
+                if !detail.waited.is_zero() {
+                    write!(f, ", after {} ms of waiting", detail.waited.as_millis())?;
+                }
+                counts(f)
+            }
+            GetErrorKind::TimedOut => {
+                write!(f, "timed out after {} ms waiting for a connection", detail.waited.as_millis())?;
+                counts(f)?;
+                if detail.held_here > 0 {
+                    write!(f, ", {} of {} held by this thread", detail.held_here, detail.open)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Error for GetError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let cause = self.detail.as_ref()?.cause.as_deref()?;
+        Some(cause as &(dyn Error + 'static))
+    }
+}
+
+impl From<GetError> for io::Error {
+    /// Busy becomes `WouldBlock`, TimedOut `TimedOut`, Down `NotConnected`, Refused `ResourceBusy`, Closed `BrokenPipe`.
+    fn from(error: GetError) -> io::Error {
+        let kind = match error.kind {
+            GetErrorKind::Busy => io::ErrorKind::WouldBlock,
+            GetErrorKind::TimedOut => io::ErrorKind::TimedOut,
+            GetErrorKind::Down => io::ErrorKind::NotConnected,
+            GetErrorKind::Refused => io::ErrorKind::ResourceBusy,
+            GetErrorKind::Closed => io::ErrorKind::BrokenPipe,
+        };
+        io::Error::new(kind, error)
+    }
+}

@@ -1,0 +1,296 @@
+//! The user's side of the pool: [`Manager`] says how a connection is opened, watched, judged and closed.
+//!
+//! Each method's doc states its budget: the thread it runs on, whether it may block, how often it runs. None of them ever runs
+//! under a lock of the pool or on a reactor; a panic in any of them costs that one connection and nothing else.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How connections of one kind are opened, watched, judged and closed. Only [`connect`](Manager::connect) is required.
+///
+/// The counterpart of NimblePool's behaviour; the crate's front page has the table of callbacks.
+pub trait Manager: Send + Sync + 'static {
+    /// What callers borrow. It moves between threads, but only one at a time ever touches it.
+    type Connection: Send + 'static;
+    /// What a failed dial says. It is shared with every caller that waited for the dial.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Opens a connection, ready for use: greeting read, login done.
+    ///
+    /// Runs on a background thread, several at a time, and may block, but should keep to [`Dial::remaining`]: a dial that
+    /// outlasts it counts as failed and gives its permit back.
+    fn connect(&self, dial: &Dial<'_>) -> Result<Self::Connection, Self::Error>;
+
+    /// Names the descriptors whose closing means that the connection is dead. The default names none: unwatched.
+    ///
+    /// Runs after `connect` on the background thread, then at every return on the returning thread, where the numbers are
+    /// compared with those of the beginning: a client that reconnected by itself has a socket that nobody watches and is
+    /// discarded. So it must be quick, must not block, and must name the same descriptors in the same order each time.
+    fn watch(&self, connection: &Self::Connection, on: &mut Watch<'_>) {
+        let _ = (connection, on);
+    }
+
+    /// Judges bytes that wait on a connection that nobody uses; `peeked` holds the first of them, still unread.
+    ///
+    /// Runs on the caller's thread at checkout, when a peek (see [`probe_after`](Manager::probe_after)) found something. May read
+    /// from the connection what it keeps. The default discards: a reply that nobody asked for would answer the next request.
+    fn on_idle_data(&self, connection: &mut Self::Connection, peeked: &[u8]) -> Verdict {
+        let _ = (connection, peeked);
+        Verdict::Discard
+    }
+
+    /// Judges a connection that comes back.
+    ///
+    /// Runs on the returning thread at every return, also while it unwinds; should not block. By default a use that ended well keeps the
+    /// connection, a failed or panicked one discards it: a half-done exchange must not reach the next user. A manager that can
+    /// tell that no exchange is half done (no request in flight, no transaction open) may keep it after a failure.
+    fn on_return(&self, connection: &mut Self::Connection, how: Outcome) -> Verdict {
+        let _ = connection;
+        match how {
+            Outcome::Done => Verdict::Keep,
+            Outcome::Failed | Outcome::Panicked => Verdict::Discard,
+        }
+    }
+
+    /// Ends a connection that leaves the pool. The default drops it.
+    ///
+    /// Runs on a background thread and may block for the pool's `close_timeout`; then its watched sockets are shut down under it,
+    /// so that a farewell to a frozen peer returns. Its watch has ended before.
+    fn close(&self, connection: Self::Connection, why: CloseReason) {
+        let _ = why;
+        drop(connection);
+    }
+
+    /// How long a connection may lie idle before a checkout peeks at its sockets for unexpected bytes (0.3 µs). Zero: at every
+    /// checkout. The pool's own `probe_after` setting goes before this.
+    ///
+    /// Asked once when the pool is built. The default, 1 s, suits a client that frames its protocol and so knows that it has read
+    /// the whole of its reply; who hands out raw streams cannot know that of their users and says zero.
+    fn probe_after(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It stays in the pool.
+    Keep,
+    /// It is closed, and another opened when one is needed.
+    Discard,
+}
+
+/// How the use of a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The closure of `with` returned `Ok`, or the lease was dropped in the normal course.
+    Done,
+    /// The closure of `with` returned `Err`.
+    Failed,
+    /// The lease was dropped by a panic that began during it.
+    Panicked,
+}
+
+/// Why a connection was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed it, or its socket failed: seen by the watch.
+    PeerClosed,
+    /// [`Manager::on_return`] discarded it after a use that ended well.
+    Discarded,
+    /// [`Manager::on_return`] discarded it after the closure's error.
+    Failed,
+    /// [`Manager::on_return`] discarded it after a panic, or a hook of its own panicked.
+    Panicked,
+    /// Its user called `Lease::discard` or `Lease::condemn`.
+    Condemned,
+    /// Unexpected bytes waited on it while it was idle.
+    IdleData,
+    /// Its client had replaced the socket that the pool watches.
+    SocketReplaced,
+    /// It reached `max_lifetime`.
+    Expired,
+    /// It lay idle for `idle_timeout`.
+    IdleTimeout,
+    /// The pool was closed.
+    PoolClosed,
+}
+
+impl CloseReason {
+    /// All reasons, in the order of the statistics.
+    pub const ALL: [CloseReason; 10] = [
+        CloseReason::PeerClosed,
+        CloseReason::Discarded,
+        CloseReason::Failed,
+        CloseReason::Panicked,
+        CloseReason::Condemned,
+        CloseReason::IdleData,
+        CloseReason::SocketReplaced,
+        CloseReason::Expired,
+        CloseReason::IdleTimeout,
+        CloseReason::PoolClosed,
+    ];
+
+    /// A short name for tables and metrics, `snake_case`.
+    pub fn name(self) -> &'static str {
+        match self {
+            CloseReason::PeerClosed => "peer_closed",
+            CloseReason::Discarded => "discarded",
+            CloseReason::Failed => "failed",
+            CloseReason::Panicked => "panicked",
+            CloseReason::Condemned => "condemned",
+            CloseReason::IdleData => "idle_data",
+            CloseReason::SocketReplaced => "socket_replaced",
+            CloseReason::Expired => "expired",
+            CloseReason::IdleTimeout => "idle_timeout",
+            CloseReason::PoolClosed => "pool_closed",
+        }
+    }
+}
+
+/// One attempt to open a connection, as [`Manager::connect`] sees it.
+#[derive(Debug)]
+pub struct Dial<'a> {
+    deadline: Instant,
+    attempt: u32,
+    cut: &'a Cut,
+}
+
+impl<'a> Dial<'a> {
+    pub(crate) fn new(deadline: Instant, attempt: u32, cut: &'a Cut) -> Self {
+        Dial { deadline, attempt, cut }
+    }
+
+    /// What is left of `dial_timeout`; zero once it has run out.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Which attempt this is since the last connection was opened, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Lets the pool shut this socket down once the dial is overdue, so that a handshake which blocks on it returns.
+    ///
+    /// Costs a duplicate of the descriptor for the time of the dial. Fails when no descriptor is left (`EMFILE`).
+    pub fn cut_at_deadline(&self, socket: impl AsFd) -> io::Result<()> {
+        self.cut.add(socket.as_fd().try_clone_to_owned()?);
+        Ok(())
+    }
+}
+
+/// Sockets to be shut down under somebody who blocks on them for too long.
+///
+/// Its state: waiting (sockets gather) or cut (what is added later is shut down at once, so that no order of the two loses one).
+#[derive(Debug, Default)]
+pub(crate) struct Cut {
+    state: Mutex<(bool, Vec<OwnedFd>)>,
+}
+
+impl Cut {
+    pub(crate) fn add(&self, socket: OwnedFd) {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if state.0 {
+            shut_down(&socket);
+        } else {
+            state.1.push(socket);
+        }
+    }
+
+    /// Shuts down all that was added and will be. Does not block.
+    pub(crate) fn cut(&self) {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        state.0 = true;
+        for socket in state.1.drain(..) {
+            shut_down(&socket);
+        }
+    }
+}
+
+fn shut_down(socket: &OwnedFd) {
+    // Not a socket, or not connected any more: nobody blocks on it then.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+}
+
+/// Collects what [`Manager::watch`] names.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    mode: Mode<'a>,
+}
+
+#[derive(Debug)]
+enum Mode<'a> {
+    /// At connect: every descriptor is duplicated.
+    Collect(&'a mut Vec<Watched>),
+    /// At return: the numbers are compared with the known ones.
+    Compare { known: &'a [Watched], at: usize, same: bool },
+}
+
+/// A descriptor that the pool watches: its own duplicate, and the number of the client's.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) duplicate: io::Result<OwnedFd>,
+    pub(crate) number: RawFd,
+    pub(crate) interest: Interest,
+}
+
+/// Which event on a descriptor means that the connection is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// The peer hung up; data is not reported. For sockets.
+    HangUp,
+    /// Anything to read, or a hang-up. For pidfds and pipes.
+    Readable,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn collect(into: &'a mut Vec<Watched>) -> Self {
+        Watch { mode: Mode::Collect(into) }
+    }
+
+    #[inline]
+    pub(crate) fn compare(known: &'a [Watched]) -> Self {
+        Watch { mode: Mode::Compare { known, at: 0, same: true } }
+    }
+
+    /// Whether the same descriptors were named as at connect, in the same order.
+    #[inline]
+    pub(crate) fn same(&self) -> bool {
+        match &self.mode {
+            Mode::Collect(_) => true,
+            Mode::Compare { known, at, same } => *same && *at == known.len(),
+        }
+    }
+
+    /// Watches a stream socket for its peer's hang-up (FIN, RST, error). Replies cost nothing: they are not reported.
+    #[inline]
+    pub fn socket(&mut self, fd: impl AsFd) {
+        self.add(fd, Interest::HangUp);
+    }
+
+    /// Watches a descriptor whose becoming readable is the end of the connection: a pidfd, or a pipe that only ever closes.
+    #[inline]
+    pub fn readable(&mut self, fd: impl AsFd) {
+        self.add(fd, Interest::Readable);
+    }
+
+    #[inline]
+    fn add(&mut self, fd: impl AsFd, interest: Interest) {
+        let fd = fd.as_fd();
+        match &mut self.mode {
+            Mode::Collect(into) => {
+                into.push(Watched { duplicate: fd.try_clone_to_owned(), number: fd.as_raw_fd(), interest });
+            }
+            Mode::Compare { known, at, same } => {
+                *same &= known.get(*at).is_some_and(|watched| watched.number == fd.as_raw_fd());
+                *at += 1;
+            }
+        }
+    }
+}
