@@ -1,0 +1,45 @@
+//! How a reactor goes to sleep without missing a deadline that somebody sets meanwhile.
+//!
+//! One word: the time by which the sleeper has promised to wake by itself. The sleeper *announces* that it promises nothing, *looks*
+//! at everything that may have a deadline, *promises* the earliest and sleeps. Whoever makes a new deadline first makes it visible,
+//! then lowers the promise; only if it was later than his own has he to wake the sleeper. So of a thousand changes that need no
+//! earlier wake-up none costs a system call, and none is missed: either his lowering comes after the announcement, then he sees a
+//! promise that is too late and wakes (waking is sticky: it counts if the sleep begins after it); or it comes before, then the
+//! look that follows the announcement sees what he made visible.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// A sleeper's promise. Times are nanoseconds on one clock.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    promise: AtomicU64,
+}
+
+/// No promise: sleep until woken.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+impl Alarm {
+    pub(crate) fn new() -> Self {
+        Alarm { promise: AtomicU64::new(NEVER) }
+    }
+
+    /// Sleeper, first: nothing is promised. Then it looks at all deadlines.
+    pub(crate) fn announce(&self) {
+        // Acquire: what was made visible before a lowering that this overwrites; edge E9, written by the Release in `lower`.
+        // Release is not needed: nothing of the sleeper's is read by those who lower.
+        self.promise.swap(NEVER, Ordering::Acquire);
+    }
+
+    /// Sleeper, last: promises `due` or what others have lowered it to meanwhile, whichever is earlier. Sleep until then.
+    pub(crate) fn promise(&self, due: u64) -> u64 {
+        // Relaxed: the order of changes of this one word decides.
+        self.promise.fetch_min(due, Ordering::Relaxed).min(due)
+    }
+
+    /// Others, after making a deadline visible. True: the sleeper must be woken for it.
+    #[must_use = "the sleeper would sleep past the deadline"]
+    pub(crate) fn lower(&self, due: u64) -> bool {
+        // Release: the deadline itself; edge E9, read by the Acquire in `announce`.
+        due < self.promise.fetch_min(due, Ordering::Release)
+    }
+}

@@ -1,0 +1,306 @@
+//! The idle stacks: for each shard, which slots lie idle in it.
+//!
+//! **Why bits.** The pool has to take *any given* connection out, at once and exclusively, the moment its peer hangs up, while
+//! others take and give. A linked stack can only pop its top: to get at the middle one has to take the chain off, and for that
+//! time healthy connections cannot be had. Here a connection is one bit, in one word of one shard, and *whoever clears the bit
+//! owns the slot*, whether a caller, a thief or the reactor. There is nothing to reclaim and no ABA: the bit says all.
+//!
+//! **Order.** Each shard remembers the slot given last and tries it first: the connection that is warmest in this core's cache.
+//! The memory is a hint, written and read without order, so it may be stale; then the lowest bit wins. So few connections stay
+//! hot, and those with high numbers age until they are closed.
+//!
+//! **WAIT.** The top bit of every word says that a return has to come to the lock, because somebody waits. A return learns it from
+//! the very compare-exchange that would publish, which refuses it: no fence, no second line.
+//!
+//! Costs: `take` and `publish` are one locked read-modify-write on one line when uncontended. Orderings name edges (E1…E8) of the
+//! table in `README.md`.
+
+use crossbeam::utils::CachePadded;
+
+use super::bits::{SLOTS_PER_WORD, SlotId, WAIT};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Words beside the hint in one padded line of 128 bytes. A model has one, since loom tracks every word.
+const WORDS_PER_LINE: usize = if cfg!(corepool_loom) { 1 } else { 15 };
+
+/// The idle stacks of all shards.
+#[derive(Debug)]
+pub(crate) struct IdleStacks {
+    /// Shard after shard, `lines_per_shard` each; the first line of a shard has its hint.
+    lines: Box<[CachePadded<Line>]>,
+    lines_per_shard: usize,
+    words: usize,
+    shards: usize,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// The slot given last. Only a hint: Relaxed everywhere, any value is sound.
+    top: AtomicU32,
+    /// Takes in a row that found this shard empty and stole. A hint too; see [`IdleStacks::note_steal`].
+    stolen: AtomicU32,
+    words: [AtomicU64; WORDS_PER_LINE],
+}
+
+impl Line {
+    fn new() -> Self {
+        Line { top: AtomicU32::new(0), stolen: AtomicU32::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+/// The publishing compare-exchange met WAIT.
+#[derive(Debug)]
+#[must_use = "the slot is still owned: come to the lock"]
+pub(crate) struct MetWait;
+
+impl IdleStacks {
+    pub(crate) fn new(shards: usize, capacity: usize) -> Self {
+        let words = capacity.div_ceil(SLOTS_PER_WORD);
+        let lines_per_shard = words.div_ceil(WORDS_PER_LINE);
+        let lines = (0..shards * lines_per_shard).map(|_| CachePadded::new(Line::new())).collect();
+        IdleStacks { lines, lines_per_shard, words, shards }
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.shards
+    }
+
+    #[inline]
+    fn head(&self, shard: usize) -> &Line {
+        &self.lines[shard * self.lines_per_shard]
+    }
+
+    #[inline]
+    fn word(&self, shard: usize, word: usize) -> &AtomicU64 {
+        &self.lines[shard * self.lines_per_shard + word / WORDS_PER_LINE].words[word % WORDS_PER_LINE]
+    }
+
+    fn all(&self) -> impl Iterator<Item = &AtomicU64> {
+        (0..self.shards).flat_map(move |shard| (0..self.words).map(move |word| self.word(shard, word)))
+    }
+
+    /// Takes the connection given last to `shard`, or else its lowest. The caller owns the slot.
+    ///
+    /// Lock-free: one locked read-modify-write when uncontended, none when the shard is empty.
+    #[inline]
+    pub(crate) fn take(&self, shard: usize) -> Option<SlotId> {
+        let top = SlotId::from_raw(self.head(shard).top.load(Ordering::Relaxed));
+        match Self::claim(self.word(shard, top.word()), top.mask()) {
+            0 if self.words == 1 => None,
+            0 => self.take_below(shard),
+            bit => Some(SlotId::of(top.word(), bit)),
+        }
+    }
+
+    /// The hinted word was empty: the lowest connection of the others.
+    fn take_below(&self, shard: usize) -> Option<SlotId> {
+        (0..self.words).find_map(|word| match Self::claim(self.word(shard, word), 0) {
+            0 => None,
+            bit => Some(SlotId::of(word, bit)),
+        })
+    }
+
+    /// Clears `wanted` in `word`, or else its lowest idle bit. Returns the bit cleared, 0 if there was none.
+    #[inline]
+    fn claim(word: &AtomicU64, wanted: u64) -> u64 {
+        // Relaxed: a first guess, which the compare-exchange confirms.
+        let mut bits = word.load(Ordering::Relaxed);
+        loop {
+            let idle = bits & !WAIT;
+            if idle == 0 {
+                return 0;
+            }
+            let bit = if idle & wanted != 0 { wanted } else { idle & idle.wrapping_neg() };
+            // Acquire: the connection as its last holder left it; edge E1, written by the Release in `publish`.
+            // Relaxed on failure: only a better guess.
+            match word.compare_exchange_weak(bits, bits & !bit, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return bit,
+                Err(now) => bits = now,
+            }
+        }
+    }
+
+    /// Makes an owned slot idle in `shard`, unless somebody waits.
+    ///
+    /// Lock-free: one locked read-modify-write when uncontended. After it, the caller must read the slot's notes once more (E2).
+    #[inline]
+    pub(crate) fn publish(&self, shard: usize, slot: SlotId) -> Result<(), MetWait> {
+        let word = self.word(shard, slot.word());
+        // Relaxed: a first guess, which the compare-exchange confirms; and where it shows WAIT, the lock orders the rest.
+        let mut bits = word.load(Ordering::Relaxed);
+        loop {
+            if bits & WAIT != 0 {
+                return Err(MetWait);
+            }
+            debug_assert!(bits & slot.mask() == 0, "{slot:?} is idle already");
+            // Release: publishes the connection; edge E1, read by the Acquire in `claim`.
+            // Acquire: a dead note written before the reactor's read-modify-write on this word; edge E2.
+            // Relaxed on failure: only a better guess.
+            match word.compare_exchange_weak(bits, bits | slot.mask(), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => bits = now,
+            }
+        }
+        // Relaxed: a hint.
+        self.head(shard).top.store(slot.raw(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The same under the lock, where WAIT is no obstacle: whoever is to be woken is known there.
+    pub(crate) fn publish_locked(&self, shard: usize, slot: SlotId) {
+        // AcqRel: as in `publish`, E1 and E2.
+        let bits = self.word(shard, slot.word()).fetch_or(slot.mask(), Ordering::AcqRel);
+        debug_assert!(bits & slot.mask() == 0, "{slot:?} is idle already");
+        // Relaxed: a hint.
+        self.head(shard).top.store(slot.raw(), Ordering::Relaxed);
+    }
+
+    /// Takes this very slot out of `shard`. True: the caller owns it now.
+    pub(crate) fn remove(&self, shard: usize, slot: SlotId) -> bool {
+        // Acquire: the remover is an owner like any other; edge E3.
+        // Release: the dead note before it, to whoever publishes in this word later; edge E2.
+        let bits = self.word(shard, slot.word()).fetch_and(!slot.mask(), Ordering::AcqRel);
+        bits & slot.mask() != 0
+    }
+
+    /// Takes this very slot out of whichever shard it is idle in.
+    ///
+    /// A read-modify-write on its word of *every* shard, also where a look shows no bit: the return that is about to publish there
+    /// must find this write, and through it the note (E2). Only once the slot is owned can the rest be left out.
+    pub(crate) fn remove_anywhere(&self, slot: SlotId) -> bool {
+        (0..self.shards).any(|shard| self.remove(shard, slot))
+    }
+
+    /// Sets WAIT in every word of every shard. True if any of them had an idle slot. Under the lock.
+    pub(crate) fn announce(&self) -> bool {
+        // Relaxed: one word's order of changes decides between this and a publish; edge E4.
+        self.all().fold(false, |idle, word| word.fetch_or(WAIT, Ordering::Relaxed) & !WAIT != 0 || idle)
+    }
+
+    /// Clears WAIT everywhere. Under the lock, with nobody waiting.
+    pub(crate) fn retract(&self) {
+        // Relaxed: whoever publishes next either sees WAIT and comes to the lock, or does not; both are right. Edge E7.
+        self.all().for_each(|word| {
+            word.fetch_and(!WAIT, Ordering::Relaxed);
+        });
+    }
+
+    /// Takes everything, and leaves WAIT behind for ever: the pool is closed. Under the lock.
+    pub(crate) fn seal(&self) -> Vec<SlotId> {
+        let mut taken = Vec::new();
+        for shard in 0..self.shards {
+            for word in 0..self.words {
+                // Acquire: the connections that this takes; edge E8, written by the Release in `publish`.
+                let mut idle = self.word(shard, word).swap(WAIT, Ordering::Acquire) & !WAIT;
+                while idle != 0 {
+                    taken.push(SlotId::of(word, idle));
+                    idle &= idle - 1;
+                }
+            }
+        }
+        taken
+    }
+
+    /// Takes any connection, of any shard. For those who wait, under the lock.
+    pub(crate) fn take_any(&self) -> Option<SlotId> {
+        (0..self.shards).find_map(|shard| self.take(shard))
+    }
+
+    /// Whether a look finds an idle slot. Exact for "none" only under the lock and with WAIT set: then no word gains a bit.
+    pub(crate) fn any(&self) -> bool {
+        // Relaxed: an idle slot is either seen, or was published under the lock before and so is visible by it (E6).
+        self.all().any(|word| word.load(Ordering::Relaxed) & !WAIT != 0)
+    }
+
+    /// The idle slots of all shards among those of idle word `word`, as they look just now.
+    pub(crate) fn look(&self, word: usize) -> u64 {
+        // Relaxed: a look that claims nothing.
+        (0..self.shards).fold(0, |bits, shard| bits | self.word(shard, word).load(Ordering::Relaxed)) & !WAIT
+    }
+
+    /// How many slots look idle in `shard`.
+    pub(crate) fn count(&self, shard: usize) -> usize {
+        // Relaxed: a look that claims nothing.
+        let bits = (0..self.words).map(|word| self.word(shard, word).load(Ordering::Relaxed) & !WAIT);
+        bits.map(|bits| bits.count_ones() as usize).sum()
+    }
+
+    pub(crate) fn words(&self) -> usize {
+        self.words
+    }
+
+    /// A take by this shard's callers found it empty and stole. True for every eighth in a row: connections are scarce here.
+    pub(crate) fn note_steal(&self, shard: usize) -> bool {
+        // Relaxed: a count for a heuristic.
+        let before = self.head(shard).stolen.fetch_add(1, Ordering::Relaxed);
+        before % STEALS_IN_A_ROW == STEALS_IN_A_ROW - 1
+    }
+
+    /// A take was served by its own shard. Writes only where a steal was noted before.
+    #[inline]
+    pub(crate) fn note_local(&self, shard: usize) {
+        let stolen = &self.head(shard).stolen;
+        // Relaxed: a count for a heuristic; the line is this take's own already.
+        if stolen.load(Ordering::Relaxed) != 0 {
+            stolen.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether WAIT is set in all words, or in none: what the at-rest check compares with the queue.
+    pub(crate) fn wait_everywhere(&self) -> Option<bool> {
+        // Relaxed: asked under the lock.
+        let set = self.all().filter(|word| word.load(Ordering::Relaxed) & WAIT != 0).count();
+        match set {
+            0 => Some(false),
+            n if n == self.shards * self.words => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// HAProxy's lesson: with connections to spare, a shard that steals all the time should open one of its own.
+const STEALS_IN_A_ROW: u32 = 8;
+
+#[cfg(all(test, not(corepool_loom)))]
+mod tests {
+    use super::*;
+
+    fn slots(stacks: &IdleStacks, shard: usize) -> Vec<usize> {
+        std::iter::from_fn(|| stacks.take(shard)).map(SlotId::index).collect()
+    }
+
+    #[test]
+    fn the_one_given_last_comes_first_then_the_lowest() {
+        let stacks = IdleStacks::new(1, 200);
+        for index in [5, 130, 2, 70] {
+            stacks.publish(0, SlotId::at(index)).unwrap();
+        }
+        assert_eq!(slots(&stacks, 0), [70, 2, 5, 130]);
+    }
+
+    #[test]
+    fn a_given_slot_leaves_from_the_middle_of_any_shard() {
+        let stacks = IdleStacks::new(3, 2_000);
+        for index in 0..2_000 {
+            stacks.publish(index % 3, SlotId::at(index)).unwrap();
+        }
+        assert!(stacks.remove_anywhere(SlotId::at(1_001)));
+        assert!(!stacks.remove_anywhere(SlotId::at(1_001)));
+        assert_eq!((0..3).map(|shard| slots(&stacks, shard).len()).sum::<usize>(), 1_999);
+        assert!(!stacks.any());
+    }
+
+    #[test]
+    fn a_word_with_wait_refuses_to_publish() {
+        let stacks = IdleStacks::new(2, 100);
+        assert!(!stacks.announce());
+        assert_eq!(stacks.wait_everywhere(), Some(true));
+        assert!(stacks.publish(1, SlotId::at(99)).is_err());
+        stacks.publish_locked(1, SlotId::at(99));
+        stacks.retract();
+        assert_eq!(stacks.take(1), Some(SlotId::at(99)));
+        assert!(stacks.publish(1, SlotId::at(99)).is_ok());
+        assert_eq!(stacks.seal(), [SlotId::at(99)]);
+        assert!(stacks.publish(0, SlotId::at(3)).is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! Those who wait for a connection, and the permits: the part of the core behind a lock.
+//!
+//! One first-in-first-out queue for the whole pool. A lock, because it is touched only when every shard is empty, and a park costs
+//! four thousand times as much. One queue, not one a shard, because a connection given back anywhere must reach whoever has
+//! waited longest anywhere.
+//!
+//! A waiter is an entry under its number of arrival, so an earlier one sorts first whatever happened to it in between; it leaves the
+//! map the moment its fate is settled or its time is up, so nothing of it stays behind. Its fate lies in `settled` until it wakes.
+//!
+//! Permits are slots: a slot is vacant, or in a dial (`opening`, then `arriving`), or lived in. Nothing is counted twice, so
+//! `open + opening <= max_size` needs no counter of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::bits::SlotId;
+use super::slot::Claim;
+use crate::sync::Condvar;
+
+/// What is under the lock.
+#[derive(Debug)]
+pub(super) struct Queue<R> {
+    /// By order of arrival. The first is the head.
+    pub(super) waiting: BTreeMap<u64, Waiter>,
+    /// What became of waiters that were taken out of `waiting` and have not woken up to it.
+    pub(super) settled: BTreeMap<u64, Fate<R>>,
+    arrivals: u64,
+    /// WAIT is set in every word.
+    pub(super) announced: bool,
+    /// An idle bit may be set. False only if there is none: while WAIT is up, bits appear under the lock alone.
+    pub(super) stirred: bool,
+    pub(super) closed: bool,
+    /// The endpoint is down for good enough: whoever would wait without an open connection in sight is told this instead.
+    pub(super) refusal: Option<R>,
+
+    /// Slots nobody lives in, lowest first, so that the low words fill up.
+    pub(super) vacant: BTreeSet<SlotId>,
+    /// Dials under way, by ticket. An overdue one is taken out, and its slot is vacant again.
+    opening: BTreeMap<u64, SlotId>,
+    tickets: u64,
+    /// Dials that succeeded and move in just now.
+    pub(super) arriving: usize,
+
+    pub(super) limits: Limits,
+}
+
+/// What the policy allows and wants. Changes at run time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Connections open and opening, together, at most.
+    pub(crate) max_size: usize,
+    /// Connections to keep open whether anybody waits or not.
+    pub(crate) floor: usize,
+    /// Dials at once; 0 while the policy backs off.
+    pub(crate) dials: usize,
+    /// Callers that may wait at once.
+    pub(crate) max_waiters: usize,
+    /// A return goes to the head, past everybody, once the head has waited this long. Nanoseconds.
+    pub(crate) handoff_after: u64,
+}
+
+/// One who waits.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// Nanoseconds on the pool's clock.
+    pub(super) arrived: u64,
+    pub(super) bell: Arc<Condvar>,
+    /// Its bell was rung for an idle bit, and it has not looked yet.
+    pub(super) woken: bool,
+}
+
+/// What became of a waiter.
+#[derive(Debug)]
+pub(crate) enum Fate<R> {
+    /// It owns a slot.
+    Granted(Claim),
+    /// The pool is closed.
+    Closed,
+    /// No connection can be opened, and none is open that could come back.
+    Refused(R),
+    /// Its time is up.
+    TimedOut,
+}
+
+/// A permit to dial: a reserved slot. Ends in `Core::admit` or `Core::dial_failed`; past its time, `Core::overdue` takes it away.
+#[derive(Debug)]
+#[must_use = "a permit that nobody dials with is lost"]
+pub(crate) struct Opening {
+    pub(crate) ticket: u64,
+}
+
+/// A waiter's own end of its place in the queue.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(super) number: u64,
+    pub(super) arrived: u64,
+    pub(super) bell: Arc<Condvar>,
+}
+
+impl<R> Queue<R> {
+    pub(super) fn new(capacity: usize, limits: Limits) -> Self {
+        Queue {
+            waiting: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            arrivals: 0,
+            announced: false,
+            stirred: false,
+            closed: false,
+            refusal: None,
+            vacant: (0..capacity).map(SlotId::at).collect(),
+            opening: BTreeMap::new(),
+            tickets: 0,
+            arriving: 0,
+            limits,
+        }
+    }
+
+    /// A new place at the end of the queue, not in it yet. Numbers never come round: 64 bits.
+    pub(super) fn seat(&mut self, arrived: u64) -> Seat {
+        self.arrivals += 1;
+        Seat { number: self.arrivals, arrived, bell: Arc::new(Condvar::new()) }
+    }
+
+    /// Into the queue, at the place of its number: a waiter that comes back stands where it stood.
+    pub(super) fn sit(&mut self, seat: &Seat) {
+        let waiter = Waiter { arrived: seat.arrived, bell: Arc::clone(&seat.bell), woken: false };
+        self.waiting.insert(seat.number, waiter);
+    }
+
+    pub(super) fn is_head(&self, seat: &Seat) -> bool {
+        self.waiting.first_key_value().is_some_and(|(number, _)| *number == seat.number)
+    }
+
+    /// The head, if it has waited for so long that a return must go to it.
+    pub(super) fn head_is_due(&self, now: impl FnOnce() -> u64) -> bool {
+        let after = self.limits.handoff_after;
+        let due = |head: &Waiter| after == 0 || now().saturating_sub(head.arrived) >= after;
+        self.waiting.first_key_value().is_some_and(|(_, head)| due(head))
+    }
+
+    /// Takes the head out of the queue and settles its fate.
+    pub(super) fn settle_head(&mut self, fate: Fate<R>) -> Option<Arc<Condvar>> {
+        let (number, head) = self.waiting.pop_first()?;
+        self.settled.insert(number, fate);
+        Some(head.bell)
+    }
+
+    /// Connections open, or to be soon: every slot that is not vacant.
+    pub(super) fn taken(&self, capacity: usize) -> usize {
+        capacity - self.vacant.len()
+    }
+
+    /// Dials whose connection is not in the pool yet.
+    pub(super) fn dialing(&self) -> usize {
+        self.opening.len() + self.arriving
+    }
+
+    /// How many dials to begin so that there are `wanted` under way, as far as the limits allow.
+    pub(super) fn room_to_dial(&self, wanted: usize, capacity: usize) -> usize {
+        let permits = self.limits.max_size.saturating_sub(self.taken(capacity)).min(self.vacant.len());
+        let dials = self.limits.dials.saturating_sub(self.dialing());
+        wanted.saturating_sub(self.dialing()).min(permits).min(dials)
+    }
+
+    /// Reserves a slot for a dial.
+    pub(super) fn reserve(&mut self) -> Option<Opening> {
+        let slot = self.vacant.pop_first()?;
+        self.tickets += 1;
+        self.opening.insert(self.tickets, slot);
+        Some(Opening { ticket: self.tickets })
+    }
+
+    /// Takes the permit out of the dial: its slot, or None if it was overdue and has lost it.
+    pub(super) fn redeem(&mut self, ticket: u64) -> Option<SlotId> {
+        self.opening.remove(&ticket)
+    }
+}

@@ -1,0 +1,80 @@
+//! The one door to atomics, cells, locks and sleep: std in the crate, loom in the models.
+//!
+//! `lockfree/` takes everything of this kind from here, so that `loom-tests` can compile the very same files against loom by
+//! setting `cfg(corepool_loom)`. A cfg with the crate's own prefix, since a bare `cfg(loom)` set for somebody else's models would
+//! switch this crate over too.
+
+#[cfg(corepool_loom)]
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(corepool_loom))]
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+
+pub(crate) mod atomic {
+    #[cfg(corepool_loom)]
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    #[cfg(not(corepool_loom))]
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
+
+#[cfg(corepool_loom)]
+pub(crate) use loom::cell::UnsafeCell;
+
+/// `std::cell::UnsafeCell` with the shape of loom's, which reports every access that is not ordered after the last write.
+#[cfg(not(corepool_loom))]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(corepool_loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// Locks. Poison is ignored: nothing that can panic runs under a lock of this crate, and if it did, a pool that goes on serving
+/// beats one that fails every caller.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Sleeps on `bell` until it rings or `left` has passed; `None` sleeps until it rings. May return early.
+#[cfg(not(corepool_loom))]
+pub(crate) fn nap<'a, T>(
+    bell: &Condvar,
+    guard: MutexGuard<'a, T>,
+    _mutex: &'a Mutex<T>,
+    left: Option<std::time::Duration>,
+) -> MutexGuard<'a, T> {
+    match left {
+        None => bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),
+        Some(left) => bell.wait_timeout(guard, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0,
+    }
+}
+
+/// The same in a model: loom's timed wait never times out, so a timed nap is an unlock and a relock, after which the model's
+/// clock may say that the time is up. An untimed one sleeps, and loom reports a deadlock if nobody rings.
+#[cfg(corepool_loom)]
+pub(crate) fn nap<'a, T>(
+    bell: &Condvar,
+    guard: MutexGuard<'a, T>,
+    mutex: &'a Mutex<T>,
+    left: Option<std::time::Duration>,
+) -> MutexGuard<'a, T> {
+    match left {
+        None => bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),
+        Some(_) => {
+            drop(guard);
+            lock(mutex)
+        }
+    }
+}
