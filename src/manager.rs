@@ -5,9 +5,13 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::net::reactor::Watching;
+use crate::net::source::Interest;
+use crate::sync::lock;
 
 /// How connections of one kind are opened, watched, judged and closed. Only [`connect`](Manager::connect) is required.
 ///
@@ -195,7 +199,7 @@ pub(crate) struct Cut {
 
 impl Cut {
     pub(crate) fn add(&self, socket: OwnedFd) {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = lock(&self.state);
         if state.0 {
             shut_down(&socket);
         } else {
@@ -205,7 +209,7 @@ impl Cut {
 
     /// Shuts down all that was added and will be. Does not block.
     pub(crate) fn cut(&self) {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = lock(&self.state);
         state.0 = true;
         for socket in state.1.drain(..) {
             shut_down(&socket);
@@ -213,7 +217,7 @@ impl Cut {
     }
 }
 
-fn shut_down(socket: &OwnedFd) {
+pub(crate) fn shut_down(socket: &OwnedFd) {
     // Not a socket, or not connected any more: nobody blocks on it then.
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
@@ -227,30 +231,42 @@ pub struct Watch<'a> {
 #[derive(Debug)]
 enum Mode<'a> {
     /// At connect: every descriptor is duplicated.
-    Collect(&'a mut Vec<Watched>),
+    Collect(&'a mut io::Result<Vec<Watched>>),
     /// At return: the numbers are compared with the known ones.
     Compare { known: &'a [Watched], at: usize, same: bool },
 }
 
-/// A descriptor that the pool watches: its own duplicate, and the number of the client's.
+/// A descriptor that the pool watches, by a duplicate of its own.
+///
+/// The duplicate keeps the socket open: the peer sees no end before it closes. It outlives the watch by construction.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    pub(crate) duplicate: io::Result<OwnedFd>,
+    pub(crate) duplicate: OwnedFd,
+    /// The client's own descriptor.
     pub(crate) number: RawFd,
     pub(crate) interest: Interest,
+    /// `None` before the registration, or where it was refused.
+    pub(crate) watching: Option<Watching>,
 }
 
-/// Which event on a descriptor means that the connection is dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Interest {
-    /// The peer hung up; data is not reported. For sockets.
-    HangUp,
-    /// Anything to read, or a hang-up. For pidfds and pipes.
-    Readable,
+impl Watched {
+    /// Ends the watch. What happens to the descriptor from now on is nobody's news.
+    pub(crate) fn unwatch(&mut self) {
+        if let Some(watching) = self.watching.take() {
+            watching.end(&self.duplicate);
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // Before the duplicate, a field, closes: epoll would keep a registration that nobody can take off.
+        self.unwatch();
+    }
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn collect(into: &'a mut Vec<Watched>) -> Self {
+    pub(crate) fn collect(into: &'a mut io::Result<Vec<Watched>>) -> Self {
         Watch { mode: Mode::Collect(into) }
     }
 
@@ -269,12 +285,16 @@ impl<'a> Watch<'a> {
     }
 
     /// Watches a stream socket for its peer's hang-up (FIN, RST, error). Replies cost nothing: they are not reported.
+    ///
+    /// Costs a duplicate of the descriptor for as long as the connection lives.
     #[inline]
     pub fn socket(&mut self, fd: impl AsFd) {
         self.add(fd, Interest::HangUp);
     }
 
     /// Watches a descriptor whose becoming readable is the end of the connection: a pidfd, or a pipe that only ever closes.
+    ///
+    /// Costs a duplicate of the descriptor for as long as the connection lives.
     #[inline]
     pub fn readable(&mut self, fd: impl AsFd) {
         self.add(fd, Interest::Readable);
@@ -284,13 +304,19 @@ impl<'a> Watch<'a> {
     fn add(&mut self, fd: impl AsFd, interest: Interest) {
         let fd = fd.as_fd();
         match &mut self.mode {
-            Mode::Collect(into) => {
-                into.push(Watched { duplicate: fd.try_clone_to_owned(), number: fd.as_raw_fd(), interest });
-            }
+            Mode::Collect(into) => collect(into, fd, interest),
             Mode::Compare { known, at, same } => {
                 *same &= known.get(*at).is_some_and(|watched| watched.number == fd.as_raw_fd());
                 *at += 1;
             }
         }
+    }
+}
+
+fn collect(into: &mut io::Result<Vec<Watched>>, fd: BorrowedFd<'_>, interest: Interest) {
+    let Ok(watched) = into else { return };
+    match fd.try_clone_to_owned() {
+        Ok(duplicate) => watched.push(Watched { duplicate, number: fd.as_raw_fd(), interest, watching: None }),
+        Err(error) => *into = Err(error),
     }
 }

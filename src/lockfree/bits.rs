@@ -160,6 +160,17 @@ pub(crate) struct Life {
     pub(crate) generation: u64,
 }
 
+impl Life {
+    /// As one word, to travel through a reactor's table: the generation's 48 bits above the slot's 16.
+    pub(crate) fn to_word(self) -> u64 {
+        self.generation << Notes::GENERATION_SHIFT | u64::from(self.slot.0)
+    }
+
+    pub(crate) fn from_word(word: u64) -> Self {
+        Life { slot: SlotId(word as u16), generation: word >> Notes::GENERATION_SHIFT }
+    }
+}
+
 const _: () = {
     assert!(WAIT.count_ones() == 1 && WAIT.trailing_zeros() as usize == SLOTS_PER_WORD);
     assert!(Notes::LEAVING & (Notes::AGED.0 | Notes::PROBE.0) == 0);

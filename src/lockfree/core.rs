@@ -46,6 +46,12 @@ impl<T> Duty<T> {
         Duty { dial: Vec::new(), close: None }
     }
 
+    /// Nothing to do: so it is after all but a few transitions.
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        self.dial.is_empty() && self.close.is_none()
+    }
+
     fn closing(mut self, resident: Option<(T, Notes)>) -> Self {
         self.close = resident;
         self
@@ -177,8 +183,7 @@ impl<T, R: Clone> Core<T, R> {
     }
 
     fn vacate(&self, queue: &mut Queue<R>, claim: Claim) -> Option<(T, Notes)> {
-        let slot = self.slot(claim.slot());
-        let resident = slot.move_out(&claim).map(|resident| (resident, slot.notes()));
+        let resident = self.slot(claim.slot()).move_out(&claim);
         let fresh = queue.vacant.insert(claim.slot());
         debug_assert!(fresh, "{:?} was vacant already", claim.slot());
         resident
@@ -306,14 +311,16 @@ impl<T, R: Clone> Core<T, R> {
 
     // ---- permits and dials -------------------------------------------------------------------------------------------------
 
-    /// Asks for dials so that `wanted` are under way, beyond what waiters cause by themselves.
-    pub(crate) fn demand(&self, wanted: usize) -> Duty<T> {
+    /// Asks for one dial to be under way, beyond what waiters cause by themselves. `None`: the pool is closed.
+    pub(crate) fn demand(&self) -> Option<Duty<T>> {
         let mut queue = self.lock();
-        let room = if queue.closed { 0 } else { queue.room_to_dial(wanted, self.capacity()) };
-        let mut asked: Vec<Opening> = (0..room).map_while(|_| queue.reserve()).collect();
+        if queue.closed {
+            return None;
+        }
+        let asked = if queue.room_to_dial(1, self.capacity()) > 0 { queue.reserve() } else { None };
         let mut duty = self.finish(queue, None);
-        duty.dial.append(&mut asked);
-        duty
+        duty.dial.extend(asked);
+        Some(duty)
     }
 
     /// A dial succeeded. The claim to move in with, or the resident again: the pool is closed, or the dial was overdue, has lost its

@@ -80,21 +80,24 @@ impl<T> Slot<T> {
         self.notes.fetch_and(!flag.0, Ordering::Relaxed);
     }
 
-    /// Moves a new connection in. Its generation is the next one.
+    /// Moves a new connection in, and says which generation it is.
     pub(super) fn move_in(&self, _claim: &Claim, resident: T, probe: bool) -> u64 {
-        let generation = self.notes().generation() + 1;
-        // A plain store: a note that a late event writes just before it belongs to the life that is over, and one that comes after
-        // it fails at its generation. Relaxed: nobody is told of this life before the owner publishes it (E1) or watches it.
+        let generation = self.notes().generation();
+        // Relaxed: nobody is told of this life before the owner publishes it (E1) or has it watched.
         self.notes.store(Notes::born(generation, probe).0, Ordering::Relaxed);
         // SAFETY: the claim is unique, so nobody else reaches the cell.
         self.resident.with_mut(|cell| unsafe { *cell = Some(resident) });
         generation
     }
 
-    /// Moves the connection out.
-    pub(super) fn move_out(&self, _claim: &Claim) -> Option<T> {
+    /// Moves the connection out: its life is over, and what is noted of it from now on is refused. Returns the last notes of it.
+    pub(super) fn move_out(&self, _claim: &Claim) -> Option<(T, Notes)> {
+        let last = self.notes();
+        // A plain store: a note written just before it belongs to the life that is over; one that comes after it fails at its
+        // generation. Relaxed: the next life is published by its own edges.
+        self.notes.store(Notes::born(last.generation() + 1, false).0, Ordering::Relaxed);
         // SAFETY: the claim is unique, so nobody else reaches the cell.
-        self.resident.with_mut(|cell| unsafe { (*cell).take() })
+        self.resident.with_mut(|cell| unsafe { (*cell).take() }).map(|resident| (resident, last))
     }
 
     /// The connection, for the owner. None between a permit and `move_in`.

@@ -1,0 +1,393 @@
+//! A pooled stream, [`Conn`]: a blocking socket that remembers whether it may be lent again.
+//!
+//! A plain `TcpStream` cannot be pooled safely. A caller whose read timed out hands it back as if nothing had happened; a moment
+//! later the reply arrives and answers the next caller's request. So a `Conn` keeps a mark: *clean* from the start, *dirty* for
+//! good after the first I/O error, timeout or end of stream. It is set where the error happens, not where it is handled, so that
+//! a caller who swallows the error cannot lose it, and nothing clears it, since nothing tells when the late reply has gone by.
+//!
+//! What the mark cannot see is a caller who stops reading in the middle of his reply without any error. Those bytes are found by
+//! the peek at checkout, which the managers of `Conn` ask for at each one.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use socket2::Socket;
+
+use super::connect_error::{ConnectError, Step};
+use crate::manager::{Outcome, Verdict};
+
+/// A stream from a pool: what [`TcpManager`](crate::TcpManager) and [`UnixManager`](crate::UnixManager) yield.
+///
+/// Reads, writes and blocks like a `TcpStream`. It also keeps a **dirty mark**: once set it stays, and the pool closes the
+/// connection when it comes back, whatever its user says. What sets it:
+///
+/// - any I/O error, except [`Interrupted`](io::ErrorKind::Interrupted);
+/// - a timeout, which std's streams and this one report as [`WouldBlock`](io::ErrorKind::WouldBlock): the reply may still come,
+///   and would answer the next user's request;
+/// - the end of the stream: a read of no bytes into a buffer with room;
+/// - [`mark_dirty`](Conn::mark_dirty).
+///
+/// The mark is set by `&mut Conn` alone, which is why `&Conn` does not read or write. I/O past it, on the descriptor that
+/// [`as_fd`](Conn::as_fd) lends, is not seen; leave the socket in blocking mode.
+///
+/// **Read-ahead**: a `BufReader` put around `&mut Conn` may have read more than its user took, and drops it when it goes. Where the
+/// peer may send more than one reply at a time, let one buffer live as long as the connection: wrap `Conn` in a type of your own,
+/// and [`TcpManager`](crate::TcpManager) in a manager of your own.
+pub struct Conn {
+    socket: Socket,
+    /// The address that was dialled, kept since a reset socket does not tell it any more; `None` for a Unix socket.
+    peer: Option<SocketAddr>,
+    dirty: bool,
+    /// Its user set a timeout of his own, which must not outlast his use.
+    retimed: bool,
+}
+
+/// The timeouts that a manager gives to each of its connections.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Timeouts {
+    pub(crate) read: Option<Duration>,
+    pub(crate) write: Option<Duration>,
+}
+
+/// What the kernel counts in; anything less would round down to zero, which means no timeout.
+const SHORTEST_TIMEOUT: Duration = Duration::from_micros(1);
+
+/// More slices than this in one call are an error to the kernel (`UIO_MAXIOV`), a short count to the caller.
+const MAX_SLICES: usize = 1024;
+
+impl Timeouts {
+    /// Writes both to the socket, `None` as well: a dial may have used the socket's timeouts for itself.
+    pub(crate) fn set(self, socket: &Socket) -> io::Result<()> {
+        socket.set_read_timeout(self.read)?;
+        socket.set_write_timeout(self.write)
+    }
+
+    /// What a dial does first, since nobody hears a setter complain.
+    pub(crate) fn check(self) -> Result<(), ConnectError> {
+        for (name, timeout) in [("read_timeout", self.read), ("write_timeout", self.write)] {
+            refuse_zero(timeout).map_err(|cause| {
+                let given = timeout.unwrap_or_default();
+                ConnectError::new(Step::Setting { name, given }, cause)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Read for Conn {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // The kernel would wait for bytes that have nowhere to go.
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let result = self.socket.read(buf);
+        self.mark_read(&result);
+        result
+    }
+
+    #[inline]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let slices = bufs.len().min(MAX_SLICES);
+        let bufs = &mut bufs[..slices];
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Ok(0);
+        }
+        let result = self.socket.read_vectored(bufs);
+        self.mark_read(&result);
+        result
+    }
+}
+
+impl Write for Conn {
+    #[inline]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        // MSG_NOSIGNAL: in a program whose `main` is not Rust's, a closed peer would otherwise kill the process by SIGPIPE.
+        let result = self.socket.send_with_flags(buf, libc::MSG_NOSIGNAL);
+        self.mark_write(&result);
+        result
+    }
+
+    #[inline]
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bufs = &bufs[..bufs.len().min(MAX_SLICES)];
+        let result = self.socket.send_vectored_with_flags(bufs, libc::MSG_NOSIGNAL);
+        self.mark_write(&result);
+        result
+    }
+
+    /// Does nothing: what is written is with the kernel.
+    #[inline]
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Conn {
+    pub(crate) fn new(socket: Socket, peer: Option<SocketAddr>) -> Self {
+        Conn { socket, peer, dirty: false, retimed: false }
+    }
+
+    /// Whether this connection will be closed when it comes back to its pool.
+    #[inline]
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Has it closed when it comes back: for a user who leaves an exchange half done, or got an answer that makes no sense.
+    #[inline]
+    pub fn mark_dirty(&mut self) {
+        self.dirty = true;
+    }
+
+    /// The address that was dialled, also after the peer has gone; `None` for a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Bounds each read of this use; the manager's own timeout holds again once the connection is back in its pool.
+    ///
+    /// `None` waits for ever; less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput). One system call, and
+    /// two more when the connection comes back. A read that times out makes the connection dirty.
+    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        refuse_zero(timeout)?;
+        self.retimed = true;
+        self.socket.set_read_timeout(timeout)
+    }
+
+    /// Bounds each write of this use, as [`set_read_timeout`](Conn::set_read_timeout) does for reads.
+    ///
+    /// A write waits only while the socket's send buffer is full, that is, while the peer does not read.
+    pub fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        refuse_zero(timeout)?;
+        self.retimed = true;
+        self.socket.set_write_timeout(timeout)
+    }
+
+    /// `on_return` of both managers. No system call, unless the user set a timeout.
+    #[inline]
+    pub(crate) fn judge(&mut self, how: Outcome, timeouts: Timeouts) -> Verdict {
+        if self.dirty || how != Outcome::Done || (self.retimed && self.restore(timeouts).is_err()) {
+            return Verdict::Discard;
+        }
+        Verdict::Keep
+    }
+
+    #[cold]
+    fn restore(&mut self, timeouts: Timeouts) -> io::Result<()> {
+        timeouts.set(&self.socket)?;
+        self.retimed = false;
+        Ok(())
+    }
+
+    /// For reads into a buffer with room, so that no bytes mean the end of the stream.
+    #[inline]
+    fn mark_read(&mut self, result: &io::Result<usize>) {
+        match result {
+            Ok(0) => self.dirty = true,
+            Ok(_) => {}
+            Err(error) => self.mark_error(error),
+        }
+    }
+
+    #[inline]
+    fn mark_write(&mut self, result: &io::Result<usize>) {
+        if let Err(error) = result {
+            self.mark_error(error);
+        }
+    }
+
+    #[cold]
+    fn mark_error(&mut self, error: &io::Error) {
+        // An interrupted call has moved no byte and is simply made again.
+        if error.kind() != io::ErrorKind::Interrupted {
+            self.dirty = true;
+        }
+    }
+}
+
+fn refuse_zero(timeout: Option<Duration>) -> io::Result<()> {
+    match timeout {
+        Some(timeout) if timeout < SHORTEST_TIMEOUT => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "must be at least 1 µs, or None for no timeout"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl AsFd for Conn {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// For a connection that left its pool for good: `TcpStream::from(OwnedFd::from(conn))`. Its timeouts and options stay.
+impl From<Conn> for OwnedFd {
+    fn from(conn: Conn) -> OwnedFd {
+        conn.socket.into()
+    }
+}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Conn");
+        debug.field("fd", &self.socket.as_raw_fd());
+        if let Some(peer) = &self.peer {
+            debug.field("peer", peer);
+        }
+        debug.field("dirty", &self.dirty).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (Conn, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Conn::new(OwnedFd::from(ours).into(), None), theirs)
+    }
+
+    #[test]
+    fn an_exchange_that_ended_well_leaves_it_clean() {
+        let (mut conn, mut peer) = pair();
+        conn.write_all(b"ping").unwrap();
+        conn.flush().unwrap();
+        peer.read_exact(&mut [0; 4]).unwrap();
+        peer.write_all(b"pong").unwrap();
+        let mut reply = [0; 4];
+        conn.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"pong");
+        assert!(!conn.is_dirty());
+        assert_eq!(conn.judge(Outcome::Done, Timeouts::default()), Verdict::Keep);
+    }
+
+    #[test]
+    fn a_read_timeout_makes_it_dirty_for_good() {
+        let (mut conn, mut peer) = pair();
+        conn.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let error = conn.read(&mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(conn.is_dirty());
+        // The late reply does not wash it clean.
+        peer.write_all(b"late").unwrap();
+        conn.set_read_timeout(None).unwrap();
+        conn.read_exact(&mut [0; 4]).unwrap();
+        assert!(conn.is_dirty());
+        assert_eq!(conn.judge(Outcome::Done, Timeouts::default()), Verdict::Discard);
+    }
+
+    #[test]
+    fn a_write_timeout_makes_it_dirty() {
+        let (mut conn, _peer) = pair();
+        conn.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
+        let block = [0; 1 << 16];
+        let error = loop {
+            assert!(!conn.is_dirty(), "a short write is no error");
+            if let Err(error) = conn.write(&block) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(conn.is_dirty());
+    }
+
+    #[test]
+    fn the_end_of_the_stream_makes_it_dirty() {
+        let (mut conn, peer) = pair();
+        drop(peer);
+        assert_eq!(conn.read(&mut []).unwrap(), 0);
+        assert_eq!(conn.read_vectored(&mut [IoSliceMut::new(&mut [])]).unwrap(), 0);
+        assert!(!conn.is_dirty(), "no room is not the end");
+        assert_eq!(conn.read(&mut [0; 4]).unwrap(), 0);
+        assert!(conn.is_dirty());
+
+        let (mut conn, peer) = pair();
+        drop(peer);
+        assert_eq!(conn.read_vectored(&mut [IoSliceMut::new(&mut [0; 4])]).unwrap(), 0);
+        assert!(conn.is_dirty());
+    }
+
+    #[test]
+    fn a_closed_peer_is_an_error_and_makes_it_dirty() {
+        let (mut conn, peer) = pair();
+        drop(peer);
+        assert_eq!(conn.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(conn.is_dirty());
+
+        let (mut conn, peer) = pair();
+        drop(peer);
+        assert_eq!(conn.write_vectored(&[IoSlice::new(b"x")]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(conn.is_dirty());
+    }
+
+    #[test]
+    fn an_interrupted_call_leaves_it_clean() {
+        let (mut conn, _peer) = pair();
+        conn.mark_read(&Err(io::ErrorKind::Interrupted.into()));
+        conn.mark_write(&Err(io::ErrorKind::Interrupted.into()));
+        assert!(!conn.is_dirty());
+    }
+
+    #[test]
+    fn only_a_clean_use_that_ended_well_is_kept() {
+        let (mut conn, _peer) = pair();
+        for (how, verdict) in
+            [(Outcome::Done, Verdict::Keep), (Outcome::Failed, Verdict::Discard), (Outcome::Panicked, Verdict::Discard)]
+        {
+            assert_eq!(conn.judge(how, Timeouts::default()), verdict, "{how:?}");
+        }
+        conn.mark_dirty();
+        assert_eq!(conn.judge(Outcome::Done, Timeouts::default()), Verdict::Discard);
+    }
+
+    #[test]
+    fn slices_beyond_the_kernels_limit_are_a_short_count() {
+        let (mut conn, mut peer) = pair();
+        let written = conn.write_vectored(&[IoSlice::new(b"x"); MAX_SLICES + 1]).unwrap();
+        assert_eq!(written, MAX_SLICES);
+        peer.write_all(&[b'y'; MAX_SLICES + 1]).unwrap();
+        let mut bytes = [0; MAX_SLICES + 1];
+        let mut bufs: Vec<_> = bytes.chunks_mut(1).map(IoSliceMut::new).collect();
+        assert_eq!(conn.read_vectored(&mut bufs).unwrap(), MAX_SLICES);
+        assert!(!conn.is_dirty());
+    }
+
+    #[test]
+    fn a_users_timeouts_end_with_his_use() {
+        let (mut conn, _peer) = pair();
+        let own = Timeouts { read: Some(Duration::from_secs(7)), write: None };
+        own.set(&conn.socket).unwrap();
+        conn.set_read_timeout(None).unwrap();
+        conn.set_write_timeout(Some(Duration::from_secs(3))).unwrap();
+        assert_eq!(conn.judge(Outcome::Done, own), Verdict::Keep);
+        assert_eq!(conn.socket.read_timeout().unwrap(), own.read);
+        assert_eq!(conn.socket.write_timeout().unwrap(), own.write);
+    }
+
+    #[test]
+    fn a_zero_timeout_is_refused_and_changes_nothing() {
+        let (mut conn, _peer) = pair();
+        for timeout in [Duration::ZERO, Duration::from_nanos(999)] {
+            assert_eq!(conn.set_read_timeout(Some(timeout)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(conn.set_write_timeout(Some(timeout)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        assert!(!conn.is_dirty() && !conn.retimed);
+    }
+
+    #[test]
+    fn it_leaves_the_pool_as_a_plain_stream() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).unwrap();
+        let conn = Conn::new(OwnedFd::from(stream).into(), Some(address));
+        assert_eq!(conn.peer(), Some(address));
+        assert_eq!(TcpStream::from(OwnedFd::from(conn)).peer_addr().unwrap(), address);
+    }
+}

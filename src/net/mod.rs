@@ -1,0 +1,6 @@
+//! Sockets and readiness: what a connection is made of and how its end is noticed. Knows nothing of pools.
+
+pub(crate) mod probe;
+pub(crate) mod reactor;
+pub(crate) mod source;
+pub(crate) mod tcp;

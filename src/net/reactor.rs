@@ -1,0 +1,314 @@
+//! Reactors: threads that sleep until a watched descriptor hangs up or a deadline comes, and tell whom it concerns.
+//!
+//! One for each core, pinned to it, made on first use, shared by all pools of the process: a server of 64 cores with five pools
+//! must not run 320 threads. A reactor runs none of the user's code and never blocks on anything but epoll.
+//!
+//! **Tokens** are numbers that are used once in the life of the process, and the reactor's table says whose each is. So neither an
+//! event that comes late nor one of a descriptor number that was used again can name the wrong connection, and an event for a
+//! number not in the table is nobody's.
+//!
+//! **Sleep**: see [`Alarm`]. A client that sets an earlier deadline than the reactor has promised to keep wakes it; all others
+//! cost nothing. With no deadline it sleeps until something happens.
+//!
+//! **Order of closing.** The watch is taken off strictly before its descriptor closes ([`Watching::end`]): epoll remembers open files,
+//! and a number closed first may by then be somebody else's.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use mio::event::Source;
+use mio::{Events, Poll, Registry, Token, Waker};
+
+use super::source::{Interest, Watchable};
+use crate::clock::{self, NEVER};
+use crate::lockfree::alarm::Alarm;
+use crate::sync::lock;
+use crate::sys;
+use crate::topology::{Dispatch, Topology};
+
+/// Whoever has descriptors watched or deadlines kept. Its methods run on a reactor thread and must not block.
+pub(crate) trait Client: Send + Sync {
+    /// A descriptor that was registered under `key` has hung up. May come more than once.
+    fn hung_up(&self, key: u64);
+
+    /// Does what is due, and answers when it wants to be called next; [`NEVER`] if not before it says so by [`Reactor::remind`].
+    fn tick(&self, now: u64) -> u64;
+
+    /// The reactor lets go of its handle. If it is the last one, what it holds of the user's must not be dropped on this thread.
+    fn release(self: Arc<Self>);
+}
+
+/// A set of reactors. The process has one that all pools share unless told otherwise; a set of its own keeps a pool apart.
+///
+/// Clones are handles to the same set. Its threads, named `corepool-shard-N`, start when they are first needed; those of a set of its
+/// own end when the last handle and the last pool on it are gone.
+#[derive(Clone)]
+pub struct Reactors {
+    set: Arc<Set>,
+}
+
+struct Set {
+    dispatch: Dispatch,
+    reactors: Box<[OnceLock<Arc<Reactor>>]>,
+}
+
+impl Reactors {
+    /// The most reactors that a set can have.
+    pub(crate) const LIMIT: usize = 1_024;
+
+    /// The set of the process: one reactor for each core that it may use. It lives as long as the process.
+    pub fn shared() -> Reactors {
+        static SHARED: OnceLock<Reactors> = OnceLock::new();
+        SHARED
+            .get_or_init(|| {
+                let topology = Topology::read();
+                let count = topology.budget().min(Self::LIMIT);
+                Self::over(&topology, count)
+            })
+            .clone()
+    }
+
+    /// A set of its own with this many reactors, 1 to 1,024; what is outside is taken as the nearest of these.
+    pub fn new(count: usize) -> Reactors {
+        Self::over(&Topology::read(), count.clamp(1, Self::LIMIT))
+    }
+
+    fn over(topology: &Topology, count: usize) -> Reactors {
+        let reactors = (0..count).map(|_| OnceLock::new()).collect();
+        Reactors { set: Arc::new(Set { dispatch: Dispatch::new(topology, count), reactors }) }
+    }
+
+    /// The reactor at home on `core`, started if need be.
+    pub(crate) fn at(&self, core: Option<usize>) -> io::Result<&Arc<Reactor>> {
+        let index = core.map_or(0, |core| self.set.dispatch.shard_of(core));
+        let place = &self.set.reactors[index];
+        if let Some(reactor) = place.get() {
+            return Ok(reactor);
+        }
+        let reactor = Reactor::start(index, self.set.dispatch.home_core(index))?;
+        // Two may start at once; the loser's thread is told to end.
+        if let Err(extra) = place.set(reactor) {
+            extra.stop();
+        }
+        place.get().ok_or_else(|| io::Error::other("a reactor that was just set is there"))
+    }
+
+    fn started(&self) -> impl Iterator<Item = &Arc<Reactor>> {
+        self.set.reactors.iter().filter_map(OnceLock::get)
+    }
+
+    /// How often the reactors have woken up so far, for whatever reason. Stands still while nothing happens.
+    pub fn wakeups(&self) -> u64 {
+        // Relaxed: statistics.
+        self.started().map(|reactor| reactor.wakeups.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many events of watched descriptors they have seen: hang-ups, never replies.
+    pub fn events(&self) -> u64 {
+        // Relaxed: statistics.
+        self.started().map(|reactor| reactor.events.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many of the reactors that run could not be pinned to their core, which a sandbox may forbid. They run unpinned.
+    pub fn unpinned(&self) -> usize {
+        // Relaxed: statistics.
+        self.started().filter(|reactor| reactor.unpinned.load(Ordering::Relaxed)).count()
+    }
+}
+
+impl fmt::Debug for Reactors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactors")
+            .field("reactors", &self.set.reactors.len())
+            .field("started", &self.started().count())
+            .field("wakeups", &self.wakeups())
+            .finish()
+    }
+}
+
+impl Drop for Set {
+    fn drop(&mut self) {
+        // Not joined: the last handle may go on the reactor's own thread.
+        self.reactors.iter().filter_map(OnceLock::get).for_each(|reactor| reactor.stop());
+    }
+}
+
+/// One reactor.
+pub(crate) struct Reactor {
+    registry: Registry,
+    waker: Waker,
+    alarm: Alarm,
+    /// Whose each token is: the client, and its own key for the descriptor.
+    table: Mutex<HashMap<Token, (Weak<dyn Client>, u64)>>,
+    /// Those who want to be called at their deadlines.
+    clients: Mutex<Vec<Weak<dyn Client>>>,
+    stopped: AtomicBool,
+    unpinned: AtomicBool,
+    wakeups: AtomicU64,
+    events: AtomicU64,
+}
+
+/// The waker's own token; watches are numbered from 1.
+const WAKE: Token = Token(0);
+
+/// Events taken in one poll. A mass closure of thousands takes some polls more, which costs nothing beside the closing.
+const BATCH: usize = 256;
+
+/// Nothing of the user's runs on it.
+const STACK: usize = 256 << 10;
+
+impl Reactor {
+    fn start(index: usize, core: Option<usize>) -> io::Result<Arc<Reactor>> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let reactor = Arc::new(Reactor {
+            waker: Waker::new(&registry, WAKE)?,
+            registry,
+            alarm: Alarm::new(),
+            table: Mutex::default(),
+            clients: Mutex::default(),
+            stopped: AtomicBool::new(false),
+            unpinned: AtomicBool::new(false),
+            wakeups: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+        });
+        let runner = Arc::clone(&reactor);
+        let builder = std::thread::Builder::new().name(format!("corepool-shard-{index}")).stack_size(STACK);
+        sys::spawn_without_signals(builder, move || runner.run(poll, core))?;
+        Ok(reactor)
+    }
+
+    fn stop(&self) {
+        // Release: nothing else is to be seen with it; it pairs with the load in `run` through the waker anyway.
+        self.stopped.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Fails only when the eventfd's counter is full: then it is readable, which is what was wanted.
+        let _ = self.waker.wake();
+    }
+
+    fn run(&self, mut poll: Poll, core: Option<usize>) {
+        let pinned = core.is_some_and(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
+        // Relaxed: statistics.
+        self.unpinned.store(!pinned, Ordering::Relaxed);
+        let mut events = Events::with_capacity(BATCH);
+        let mut due = self.tick();
+        // Acquire: pairs with the Release in `stop`.
+        while !self.stopped.load(Ordering::Acquire) {
+            let timeout = (due != NEVER).then(|| clock::until(due, clock::now()));
+            let polled = poll.poll(&mut events, timeout);
+            // Relaxed: statistics.
+            self.wakeups.fetch_add(1, Ordering::Relaxed);
+            // Interrupted: a debugger or a stop signal. Anything else cannot happen to a valid epoll.
+            debug_assert!(polled.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::Interrupted) || polled.is_ok());
+            let mut reminded = false;
+            for event in &events {
+                match event.token() {
+                    WAKE => reminded = true,
+                    token => self.report(token),
+                }
+            }
+            events.clear();
+            if reminded || due <= clock::now() {
+                due = self.tick();
+            }
+        }
+    }
+
+    fn report(&self, token: Token) {
+        // Relaxed: statistics.
+        self.events.fetch_add(1, Ordering::Relaxed);
+        let watcher = lock(&self.table).get(&token).cloned();
+        if let Some((client, key)) = watcher
+            && let Some(client) = client.upgrade()
+        {
+            client.hung_up(key);
+            client.release();
+        }
+    }
+
+    /// Announce, look, promise: see [`Alarm`].
+    fn tick(&self) -> u64 {
+        self.alarm.announce();
+        let clients: Vec<_> = {
+            let mut clients = lock(&self.clients);
+            clients.retain(|client| client.strong_count() > 0);
+            clients.iter().filter_map(Weak::upgrade).collect()
+        };
+        let now = clock::now();
+        let mut due = NEVER;
+        for client in clients {
+            due = due.min(client.tick(now));
+            client.release();
+        }
+        self.alarm.promise(due)
+    }
+
+    /// Has a client's deadlines kept from now on, for as long as it lives.
+    pub(crate) fn serve(&self, client: Weak<dyn Client>) {
+        lock(&self.clients).push(client);
+    }
+
+    /// A client has a deadline at `due`, which a [`tick`](Client::tick) that begins now would see.
+    pub(crate) fn remind(&self, due: u64) {
+        if self.alarm.lower(due) {
+            self.wake();
+        }
+    }
+
+    /// Watches a descriptor. A hang-up that has come already is reported too.
+    ///
+    /// An error means that it cannot be watched (a regular file, or the limit on watches): the connection then goes unwatched.
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        fd: &OwnedFd,
+        interest: Interest,
+        client: Weak<dyn Client>,
+        key: u64,
+    ) -> io::Result<Watching> {
+        if cfg!(corepool_unwatched) {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        }
+        static NEXT: AtomicU64 = AtomicU64::new(WAKE.0 as u64 + 1);
+        // Relaxed: only uniqueness matters. 64 bits: at a million connections a second it comes round after 580,000 years.
+        let token = Token(NEXT.fetch_add(1, Ordering::Relaxed) as usize);
+        // Into the table first: the event may come before the registration returns.
+        lock(&self.table).insert(token, (client, key));
+        let registered = Watchable { fd: fd.as_fd(), interest }.register(&self.registry, token, mio::Interest::READABLE);
+        if let Err(error) = registered {
+            lock(&self.table).remove(&token);
+            return Err(error);
+        }
+        Ok(Watching { reactor: Arc::clone(self), token })
+    }
+}
+
+/// A descriptor that is being watched. Ends by [`end`](Watching::end), which needs the descriptor still open.
+#[derive(Debug)]
+#[must_use = "a watch that is not ended before its descriptor closes leaves a stale registration"]
+pub(crate) struct Watching {
+    reactor: Arc<Reactor>,
+    token: Token,
+}
+
+impl Watching {
+    /// Takes the watch off. To be called before any duplicate of `fd` closes.
+    pub(crate) fn end(self, fd: &OwnedFd) {
+        // Cannot fail for a descriptor that was registered and is open.
+        let _ = Watchable { fd: fd.as_fd(), interest: Interest::HangUp }.deregister(&self.reactor.registry);
+        lock(&self.reactor.table).remove(&self.token);
+    }
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor").field("watched", &lock(&self.table).len()).field("alarm", &self.alarm).finish()
+    }
+}
