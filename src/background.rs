@@ -8,7 +8,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -70,4 +70,15 @@ fn unpin() {
     }
     // Forbidden by a sandbox: then the thread stays where its creator was.
     let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
+/// Lets go of a handle on a thread that must not run the user's code: if it was the last one, what it holds is dropped in the
+/// background. Not by a look at the count, which somebody else may lower after the look.
+pub(crate) fn drop_elsewhere<T: Send + Sync + 'static>(handle: Arc<T>) {
+    if let Some(last) = Arc::into_inner(handle)
+        && let Err((job, _)) = run(Box::new(move || drop(last)))
+    {
+        // No thread can be started. To leak it is better than to block here.
+        std::mem::forget(job);
+    }
 }

@@ -121,13 +121,15 @@ pub enum CloseReason {
     Expired,
     /// It lay idle for `idle_timeout`.
     IdleTimeout,
+    /// There was no room for it: its dial was overdue, and another had taken its place.
+    Surplus,
     /// The pool was closed.
     PoolClosed,
 }
 
 impl CloseReason {
     /// All reasons, in the order of the statistics.
-    pub const ALL: [CloseReason; 10] = [
+    pub const ALL: [CloseReason; 11] = [
         CloseReason::PeerClosed,
         CloseReason::Discarded,
         CloseReason::Failed,
@@ -137,6 +139,7 @@ impl CloseReason {
         CloseReason::SocketReplaced,
         CloseReason::Expired,
         CloseReason::IdleTimeout,
+        CloseReason::Surplus,
         CloseReason::PoolClosed,
     ];
 
@@ -152,6 +155,7 @@ impl CloseReason {
             CloseReason::SocketReplaced => "socket_replaced",
             CloseReason::Expired => "expired",
             CloseReason::IdleTimeout => "idle_timeout",
+            CloseReason::Surplus => "surplus",
             CloseReason::PoolClosed => "pool_closed",
         }
     }
@@ -236,32 +240,23 @@ enum Mode<'a> {
     Compare { known: &'a [Watched], at: usize, same: bool },
 }
 
-/// A descriptor that the pool watches, by a duplicate of its own.
-///
-/// The duplicate keeps the socket open: the peer sees no end before it closes. It outlives the watch by construction.
+/// A descriptor that the pool watches, by a duplicate of its own, which keeps the socket open: the peer sees no end before it closes.
 #[derive(Debug)]
 pub(crate) struct Watched {
+    /// `None` before the registration, or where it was refused. Above `duplicate`, since fields drop in this order, and a
+    /// descriptor that closes before its watch ends leaves a registration that nobody can take off.
+    pub(crate) watching: Option<Watching>,
     pub(crate) duplicate: OwnedFd,
     /// The client's own descriptor.
     pub(crate) number: RawFd,
     pub(crate) interest: Interest,
-    /// `None` before the registration, or where it was refused.
-    pub(crate) watching: Option<Watching>,
 }
 
 impl Watched {
-    /// Ends the watch. What happens to the descriptor from now on is nobody's news.
-    pub(crate) fn unwatch(&mut self) {
-        if let Some(watching) = self.watching.take() {
-            watching.end(&self.duplicate);
-        }
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        // Before the duplicate, a field, closes: epoll would keep a registration that nobody can take off.
-        self.unwatch();
+    /// Ends the watch and leaves the duplicate.
+    pub(crate) fn unwatch(self) -> OwnedFd {
+        drop(self.watching);
+        self.duplicate
     }
 }
 

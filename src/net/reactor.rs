@@ -10,18 +10,19 @@
 //! **Sleep**: see [`Alarm`]. A client that sets an earlier deadline than the reactor has promised to keep wakes it; all others
 //! cost nothing. With no deadline it sleeps until something happens.
 //!
-//! **Order of closing.** The watch is taken off strictly before its descriptor closes ([`Watching::end`]): epoll remembers open files,
+//! **Order of closing.** The watch is taken off strictly before its descriptor closes ([`Watching`]): epoll remembers open files,
 //! and a number closed first may by then be somebody else's.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use mio::event::Source;
+use mio::unix::SourceFd;
 use mio::{Events, Poll, Registry, Token, Waker};
 
 use super::source::{Interest, Watchable};
@@ -281,28 +282,28 @@ impl Reactor {
         let token = Token(NEXT.fetch_add(1, Ordering::Relaxed) as usize);
         // Into the table first: the event may come before the registration returns.
         lock(&self.table).insert(token, (client, key));
-        let registered = Watchable { fd: fd.as_fd(), interest }.register(&self.registry, token, mio::Interest::READABLE);
+        let registered =
+            Watchable { fd: fd.as_fd(), interest }.register(&self.registry, token, mio::Interest::READABLE);
         if let Err(error) = registered {
             lock(&self.table).remove(&token);
             return Err(error);
         }
-        Ok(Watching { reactor: Arc::clone(self), token })
+        Ok(Watching { reactor: Arc::clone(self), token, number: fd.as_raw_fd() })
     }
 }
 
-/// A descriptor that is being watched. Ends by [`end`](Watching::end), which needs the descriptor still open.
+/// A descriptor that is being watched. Its drop ends the watch; the descriptor must still be open then.
 #[derive(Debug)]
-#[must_use = "a watch that is not ended before its descriptor closes leaves a stale registration"]
 pub(crate) struct Watching {
     reactor: Arc<Reactor>,
     token: Token,
+    number: RawFd,
 }
 
-impl Watching {
-    /// Takes the watch off. To be called before any duplicate of `fd` closes.
-    pub(crate) fn end(self, fd: &OwnedFd) {
+impl Drop for Watching {
+    fn drop(&mut self) {
         // Cannot fail for a descriptor that was registered and is open.
-        let _ = Watchable { fd: fd.as_fd(), interest: Interest::HangUp }.deregister(&self.reactor.registry);
+        let _ = SourceFd(&self.number).deregister(&self.reactor.registry);
         lock(&self.reactor.table).remove(&self.token);
     }
 }

@@ -1,0 +1,222 @@
+//! Making a pool: the settings' setters, and the build that checks them all.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::BuildError;
+use crate::manager::Manager;
+use crate::net::reactor::Reactors;
+use crate::pool::Pool;
+use crate::settings::{Opening, Settings};
+use crate::shared::Shared;
+use crate::sync::lock;
+use crate::topology::{Dispatch, Topology};
+
+impl<M: Manager> Pool<M> {
+    /// Begins a pool of this manager's connections, with the default of every setting.
+    pub fn builder(manager: M) -> Builder<M> {
+        Builder::new(manager)
+    }
+}
+
+/// The settings of a pool to be. Setters only store; [`build`](Builder::build) checks them all.
+pub struct Builder<M: Manager> {
+    manager: M,
+    shards: Option<usize>,
+    reactors: Option<Reactors>,
+    max_size: Option<usize>,
+    probe_after: Option<Duration>,
+    /// All that has a default that needs nothing else to be known.
+    settings: Settings,
+}
+
+impl<M: Manager> Builder<M> {
+    fn new(manager: M) -> Self {
+        let settings = Settings {
+            max_size: 0,
+            min_idle: 1,
+            opening: Opening::Wait(Duration::from_secs(5)),
+            wait_timeout: Duration::from_secs(1),
+            max_waiters: usize::MAX,
+            handoff_after: Duration::from_millis(1),
+            dial_timeout: Duration::from_secs(5),
+            dials_at_once: 4,
+            fail_fast_after: Duration::from_secs(1),
+            close_timeout: Duration::from_secs(1),
+            probe_after: Duration::ZERO,
+            idle_timeout: Some(Duration::from_secs(10 * 60)),
+            max_lifetime: Some(Duration::from_secs(30 * 60)),
+        };
+        Builder { manager, shards: None, reactors: None, max_size: None, probe_after: None, settings }
+    }
+
+    /// The most connections, open and being opened, at a time: 1 to 64,512. Default: twice the shards, at least 8.
+    ///
+    /// A connection that is being closed is not counted any more, so a slow farewell keeps nobody waiting; an endpoint with a hard
+    /// limit of its own should allow a few more.
+    pub fn max_size(mut self, connections: usize) -> Self {
+        self.max_size = Some(connections);
+        self
+    }
+
+    /// Connections that are kept open, used or not, up to `max_size`. Default: 1. A lost one is dialed anew at once, and
+    /// `idle_timeout` never goes below.
+    pub fn min_idle(mut self, connections: usize) -> Self {
+        self.settings.min_idle = connections;
+        self
+    }
+
+    /// Shards, 1 to 1,024. Default: one for each core that the process may use, but at most half of `max_size`: a shard that
+    /// cannot hold two connections is only somewhere to steal from.
+    ///
+    /// The cores are those of the process, less what its cgroup's quota takes away, not those of the calling thread, which may be pinned.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// How the first connections are opened. Default: [`Opening::Wait`] for up to 5 s.
+    pub fn opening(mut self, opening: Opening) -> Self {
+        self.settings.opening = opening;
+        self
+    }
+
+    /// How long `get` and `with` wait for a connection. Default: 1 s. Zero: not at all, as `try_get`.
+    pub fn wait_timeout(mut self, limit: Duration) -> Self {
+        self.settings.wait_timeout = limit;
+        self
+    }
+
+    /// Callers that may wait at once; one more is refused at the door. Default: no limit. Zero: nobody may wait.
+    pub fn max_waiters(mut self, callers: usize) -> Self {
+        self.settings.max_waiters = callers;
+        self
+    }
+
+    /// A connection that comes back goes straight to the caller that has waited longest, once that has waited this long; before, newcomers
+    /// may be faster. Default: 1 ms. Zero: strict first come, first served, which costs throughput when callers come from more
+    /// threads than there are cores, since each connection then rests while its next user wakes up (47 µs).
+    pub fn handoff_after(mut self, wait: Duration) -> Self {
+        self.settings.handoff_after = wait;
+        self
+    }
+
+    /// How long a dial may take, name resolution and login included. Default: 5 s; at least 1 ms.
+    pub fn dial_timeout(mut self, limit: Duration) -> Self {
+        self.settings.dial_timeout = limit;
+        self
+    }
+
+    /// Dials at a time, each on a background thread: 1 to 64. Default: 4.
+    pub fn dials_at_once(mut self, dials: usize) -> Self {
+        self.settings.dials_at_once = dials;
+        self
+    }
+
+    /// Once no dial has succeeded for this long and no connection is open, callers are told so at once instead of waiting. Default: 1 s.
+    pub fn fail_fast_after(mut self, down: Duration) -> Self {
+        self.settings.fail_fast_after = down;
+        self
+    }
+
+    /// How long a connection's [`close`](Manager::close) may take before its watched sockets are shut down under it. Default: 1 s; at
+    /// least 1 ms.
+    pub fn close_timeout(mut self, limit: Duration) -> Self {
+        self.settings.close_timeout = limit;
+        self
+    }
+
+    /// How long a connection lies idle before a checkout peeks at its sockets for unexpected bytes. Default: what the manager says
+    /// ([`Manager::probe_after`]). Zero: at every checkout, for 0.3 µs each.
+    pub fn probe_after(mut self, idle: Duration) -> Self {
+        self.probe_after = Some(idle);
+        self
+    }
+
+    /// How long a connection may lie idle before it is closed, as long as more than `min_idle` are open. Default: 10 min; at least 10 ms; `None`: for
+    /// ever. Measured by a sweep, so it may be late by a second or half of the time, whichever is less.
+    pub fn idle_timeout(mut self, idle: Option<Duration>) -> Self {
+        self.settings.idle_timeout = idle;
+        self
+    }
+
+    /// How old a connection may grow, less up to a tenth, drawn at its birth so that those opened together do not expire together. A leased one
+    /// is closed when it is given back. Default: 30 min; at least 20 ms; `None`: for ever.
+    pub fn max_lifetime(mut self, age: Option<Duration>) -> Self {
+        self.settings.max_lifetime = age;
+        self
+    }
+
+    /// The reactors that watch this pool's connections. Default: [`Reactors::shared`], those of the process.
+    pub fn reactors(mut self, reactors: Reactors) -> Self {
+        self.reactors = Some(reactors);
+        self
+    }
+
+    /// Builds the pool. Blocks only with [`Opening::Wait`].
+    ///
+    /// # Errors
+    /// [`BuildError::Setting`] names a setting outside its limits; [`BuildError::Opening`] says why no connection could be opened in time.
+    pub fn build(self) -> Result<Pool<M>, BuildError> {
+        let topology = Topology::read();
+        let cores = topology.budget().min(1_024);
+        let shards = match (self.shards, self.max_size) {
+            (Some(shards), _) => shards,
+            (None, Some(max_size)) => cores.min((max_size / 2).max(1)),
+            (None, None) => cores,
+        };
+        let mut settings = self.settings;
+        settings.max_size = self.max_size.unwrap_or((2 * shards).max(8));
+        settings.probe_after = self.probe_after.unwrap_or_else(|| self.manager.probe_after());
+        settings.check(shards)?;
+        let reactors = self.reactors.unwrap_or_else(Reactors::shared);
+        let dispatch = Dispatch::new(&topology, shards);
+        let opening = settings.opening;
+        let min_idle = settings.min_idle;
+        let shared =
+            Shared::new(Arc::new(self.manager), settings, dispatch, shards, reactors).map_err(BuildError::Reactor)?;
+        match opening {
+            Opening::Lazy => {}
+            Opening::Background => shared.set_floor(min_idle),
+            Opening::Wait(limit) => {
+                let wanted = min_idle.max(1);
+                shared.set_floor(wanted);
+                shared.wait_until_open(wanted, limit)?;
+                shared.set_floor(min_idle);
+            }
+        }
+        Ok(Pool { shared })
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    fn wait_until_open(&self, wanted: usize, limit: Duration) -> Result<(), BuildError> {
+        let begun = Instant::now();
+        let mut gate = lock(&self.dialed.0);
+        loop {
+            let open = self.core.census().open;
+            if open >= wanted {
+                return Ok(());
+            }
+            let waited = begun.elapsed();
+            let Some(left) = limit.checked_sub(waited).filter(|left| !left.is_zero()) else {
+                let cause = lock(&self.backoff).cause();
+                return Err(BuildError::Opening { open, wanted, waited, cause });
+            };
+            let woken = self.dialed.1.wait_timeout(gate, left);
+            gate = woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Builder<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the manager: it may hold credentials.
+        f.debug_struct("Builder")
+            .field("settings", &self.settings)
+            .field("shards", &self.shards)
+            .finish_non_exhaustive()
+    }
+}

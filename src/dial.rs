@@ -1,0 +1,280 @@
+//! Dials: from a permit to a connection in the pool, on a background thread, under a deadline.
+//!
+//! Whoever ends up with a permit (a [`Duty`](crate::lockfree::core::Duty) of the core) starts a dial with it and goes on; a caller
+//! that waits takes whichever comes first, a return or the new connection. A dial that outlasts `dial_timeout` loses its permit
+//! and counts as failed; should it still succeed, its connection is parked under a permit that is free by then, or closed. Its thread
+//! counts against `dials_at_once` until it returns, so that a black hole cannot gather threads.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::background;
+use crate::backoff::Backoff;
+use crate::clock::{self, NEVER, nanos};
+use crate::error::Cause;
+use crate::lockfree::bits::{Life, Notes};
+use crate::lockfree::core::{Claim, Opening};
+use crate::manager::{CloseReason, Cut, Dial, Manager, Watch};
+use crate::net::source::Interest;
+use crate::resident::Resident;
+use crate::shared::{Shared, count};
+use crate::sync::lock;
+
+/// The dials of a pool that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Dials {
+    running: Vec<Running>,
+    /// Those whose time is up and whose thread has not returned.
+    overdue: usize,
+}
+
+#[derive(Debug)]
+struct Running {
+    ticket: u64,
+    begun: u64,
+    deadline: u64,
+    cut: Arc<Cut>,
+}
+
+/// What a dial failed with when its manager did not say.
+#[derive(Debug)]
+pub(crate) enum DialError {
+    Overdue(Duration),
+    Panicked(String),
+    NoThread,
+    NoDescriptor(io::Error),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DialError::Overdue(limit) => write!(f, "the dial took longer than {} ms", limit.as_millis()),
+            DialError::Panicked(message) => write!(f, "the manager panicked: {message}"),
+            DialError::NoThread => f.write_str("no background thread could be started for the dial"),
+            DialError::NoDescriptor(error) if error.raw_os_error().is_some_and(out_of_descriptors) => {
+                f.write_str("no descriptor is left to watch the connection with (each pooled connection takes two)")
+            }
+            DialError::NoDescriptor(_) => f.write_str("the connection's descriptor could not be duplicated"),
+        }
+    }
+}
+
+fn out_of_descriptors(code: i32) -> bool {
+    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|errno| errno.raw_os_error() == code)
+}
+
+impl std::error::Error for DialError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            DialError::NoDescriptor(error) => Some(error),
+            DialError::Overdue(_) | DialError::Panicked(_) | DialError::NoThread => None,
+        }
+    }
+}
+
+/// A dial under way, as its thread holds it. Dropped without an end, it has failed: no exit loses the permit.
+struct Attempt<M: Manager> {
+    pool: Weak<Shared<M>>,
+    opening: Option<Opening>,
+    begun: u64,
+}
+
+impl<M: Manager> Attempt<M> {
+    fn failed(&mut self, cause: Cause) {
+        if let Some(opening) = self.opening.take()
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.dial_failed(opening, self.begun, cause);
+        }
+    }
+}
+
+impl<M: Manager> Drop for Attempt<M> {
+    fn drop(&mut self) {
+        // Its job was never run.
+        self.failed(Arc::new(DialError::NoThread));
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    /// Dials with a permit, in the background.
+    pub(crate) fn begin_dial(&self, opening: Opening) {
+        let settings = self.settings.load();
+        let begun = clock::now();
+        let deadline = begun.saturating_add(nanos(settings.dial_timeout));
+        let cut = Arc::new(Cut::default());
+        let attempt = lock(&self.backoff).begun(begun);
+        count(&self.counts.dials);
+        lock(&self.dials).running.push(Running { ticket: opening.ticket, begun, deadline, cut: Arc::clone(&cut) });
+        self.reactor.remind(deadline);
+
+        let manager = self.manager.load_full();
+        let mut run = Attempt { pool: self.me.clone(), opening: Some(opening), begun };
+        let job = move || {
+            let dial = Dial::new(clock::instant(deadline), attempt, &cut);
+            match catch_unwind(AssertUnwindSafe(|| open(&manager, &dial))) {
+                Ok(Ok(resident)) => arrive(run, resident),
+                Ok(Err(cause)) => run.failed(cause),
+                Err(panic) => run.failed(Arc::new(DialError::Panicked(message(&*panic)))),
+            }
+        };
+        // A job that no thread could be started for comes back and is dropped, and its attempt with it.
+        drop(background::run(Box::new(job)));
+    }
+
+    fn dial_failed(&self, opening: Opening, begun: u64, cause: Cause) {
+        let in_time = self.end_dial(opening.ticket);
+        // The permit before the pace: a pace that allows a dial finds a permit for it.
+        self.perform(self.core.dial_failed(opening));
+        if in_time {
+            count(&self.counts.dials_failed);
+            self.pace(|backoff, now| backoff.failed(begun, now, cause));
+        } else {
+            self.pace(|_, _| {});
+        }
+        self.ring();
+    }
+
+    /// Its thread is back. False: it was overdue, and counted as failed then.
+    fn end_dial(&self, ticket: u64) -> bool {
+        let mut dials = lock(&self.dials);
+        let before = dials.running.len();
+        dials.running.retain(|running| running.ticket != ticket);
+        let in_time = dials.running.len() < before;
+        if !in_time {
+            dials.overdue = dials.overdue.saturating_sub(1);
+        }
+        in_time
+    }
+
+    /// Changes the pace of dialing, and tells the core what it allows now.
+    pub(crate) fn pace(&self, change: impl FnOnce(&mut Backoff, u64)) {
+        let fail_fast_after = nanos(self.settings.load().fail_fast_after);
+        let most = self.settings.load().dials_at_once;
+        let (limited, refused, due) = {
+            let mut backoff = lock(&self.backoff);
+            let now = clock::now();
+            change(&mut backoff, now);
+            let free = most.saturating_sub(lock(&self.dials).overdue);
+            let allowed = backoff.dials(now).min(free);
+            // Under the lock, so that an older pace cannot overtake a newer one.
+            let refused = self.core.refuse(backoff.refusal(now, fail_fast_after));
+            let limited = self.core.limit(|limits| limits.dials = allowed);
+            (limited, refused, backoff.due(now, fail_fast_after))
+        };
+        self.reminded_of(due);
+        self.perform(refused);
+        self.perform(limited);
+    }
+
+    fn reminded_of(&self, due: u64) {
+        if due != NEVER {
+            self.reactor.remind(due);
+        }
+    }
+
+    /// Somebody wants a connection: a pause that can be cut is cut.
+    pub(crate) fn hurry(&self) {
+        let due = {
+            let mut backoff = lock(&self.backoff);
+            let now = clock::now();
+            if !backoff.hurry(now) {
+                return;
+            }
+            backoff.due(now, NEVER)
+        };
+        if due == NEVER { self.pace(|_, _| {}) } else { self.reminded_of(due) }
+    }
+
+    /// What is due of the dials: overdue ones lose their permits, a pause that is over ends. Returns what is due next.
+    pub(crate) fn tick_dials(&self, now: u64) -> u64 {
+        let overdue: Vec<Running> = {
+            let mut dials = lock(&self.dials);
+            let overdue: Vec<_> = dials.running.extract_if(.., |running| running.deadline <= now).collect();
+            dials.overdue += overdue.len();
+            overdue
+        };
+        let limit = self.settings.load().dial_timeout;
+        for running in overdue {
+            running.cut.cut();
+            count(&self.counts.dials_failed);
+            if let Some(duty) = self.core.overdue(running.ticket) {
+                self.perform(duty);
+            }
+            self.pace(|backoff, now| backoff.failed(running.begun, now, Arc::new(DialError::Overdue(limit))));
+            self.ring();
+        }
+        let fail_fast_after = nanos(self.settings.load().fail_fast_after);
+        let paused = |backoff: &Backoff| backoff.cause().is_some();
+        if paused(&lock(&self.backoff)) {
+            self.pace(|_, _| {});
+        }
+        let next_dial = lock(&self.dials).running.iter().map(|running| running.deadline).min().unwrap_or(NEVER);
+        next_dial.min(lock(&self.backoff).due(now, fail_fast_after))
+    }
+
+    fn ring(&self) {
+        drop(lock(&self.dialed.0));
+        self.dialed.1.notify_all();
+    }
+
+    /// A connection is open: watched first, then into the pool.
+    fn land(&self, mut claim: Claim, life: Life) {
+        count(&self.counts.opened);
+        let shard = life.slot.index() % self.core.idle().shards();
+        let reactor = self.reactors.at(self.dispatch.home_core(shard)).unwrap_or(&self.reactor);
+        let mut unwatched = false;
+        if let Some(resident) = self.core.slot(life.slot).resident_mut(&mut claim) {
+            for watched in &mut resident.watched {
+                let watching = reactor.watch(&watched.duplicate, watched.interest, self.me.clone(), life.to_word());
+                watched.watching = watching.ok();
+                unwatched |= watched.watching.is_none() && watched.interest == Interest::HangUp;
+            }
+        }
+        if unwatched {
+            // A socket that nobody watches is looked at on every checkout.
+            self.core.note(life, Notes::PROBE);
+        }
+        self.pace(|backoff, _| backoff.succeeded());
+        self.born(life, clock::now());
+        self.perform(self.core.land(claim, shard, clock::now));
+        self.ring();
+    }
+}
+
+/// Opens a connection and duplicates what it wants watched. The manager's code: may block, fail and panic.
+fn open<M: Manager>(manager: &Arc<M>, dial: &Dial<'_>) -> Result<Resident<M>, Cause> {
+    let connection = manager.connect(dial).map_err(|error| Arc::new(error) as Cause)?;
+    let mut watched = Ok(Vec::new());
+    manager.watch(&connection, &mut Watch::collect(&mut watched));
+    match watched {
+        Ok(watched) => Ok(Resident { connection, manager: Arc::clone(manager), watched }),
+        Err(error) => Err(Arc::new(DialError::NoDescriptor(error))),
+    }
+}
+
+/// A dial has succeeded: into the pool with its connection, or, if there is no pool or no permit any more, to its end.
+fn arrive<M: Manager>(mut run: Attempt<M>, resident: Resident<M>) {
+    let (Some(opening), Some(pool)) = (run.opening.take(), run.pool.upgrade()) else {
+        resident.manager.close(resident.connection, CloseReason::PoolClosed);
+        return;
+    };
+    pool.end_dial(opening.ticket);
+    let probe = pool.settings.load().probe_after.is_zero();
+    match pool.core.admit(opening, resident, probe) {
+        Ok((claim, life)) => pool.land(claim, life),
+        Err(resident) => {
+            pool.pace(|backoff, _| backoff.succeeded());
+            pool.closer.close(resident, CloseReason::Surplus);
+        }
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+}

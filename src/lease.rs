@@ -1,0 +1,169 @@
+//! A lease: the time for which one thread has a connection to itself.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use crate::lockfree::bits::Notes;
+use crate::lockfree::core::Claim;
+use crate::manager::{CloseReason, Manager, Outcome};
+use crate::shared::{Shared, count};
+
+/// A connection on loan. It is given back when the lease is dropped, on that thread: [`Manager::on_return`] judges it there.
+///
+/// Borrows the pool, so that taking one touches no reference count; [`Pool::get_owned`](crate::Pool::get_owned) makes one that does not.
+/// It may move to another thread and be dropped there, also while that thread ends. A lease that is leaked (`mem::forget`) keeps its
+/// connection from the pool for ever.
+///
+/// Functions of the lease itself are not methods (`Lease::discard(lease)`), so that they hide none of the connection's.
+#[must_use = "the connection goes back as soon as its lease is dropped"]
+pub struct Lease<'p, M: Manager> {
+    pool: Holder<'p, M>,
+    /// `None` only once it was discarded or detached.
+    claim: Option<Claim>,
+    condemned: bool,
+    failed: bool,
+    /// The thread was unwinding already when the lease began, so that a panic during it cannot be told from `thread::panicking()`.
+    panicking: bool,
+    /// A lease is to threads what the connection is.
+    _connection: PhantomData<M::Connection>,
+}
+
+enum Holder<'p, M: Manager> {
+    Borrowed(&'p Shared<M>),
+    Owned(Arc<Shared<M>>),
+}
+
+impl<M: Manager> Deref for Holder<'_, M> {
+    type Target = Shared<M>;
+
+    #[inline]
+    fn deref(&self) -> &Shared<M> {
+        match self {
+            Holder::Borrowed(shared) => shared,
+            Holder::Owned(shared) => shared,
+        }
+    }
+}
+
+impl<'p, M: Manager> Lease<'p, M> {
+    #[inline]
+    pub(crate) fn borrowed(pool: &'p Shared<M>, claim: Claim) -> Self {
+        Lease::new(Holder::Borrowed(pool), claim)
+    }
+
+    pub(crate) fn owned(pool: Arc<Shared<M>>, claim: Claim) -> Lease<'static, M> {
+        Lease::new(Holder::Owned(pool), claim)
+    }
+
+    #[inline]
+    fn new(pool: Holder<'_, M>, claim: Claim) -> Lease<'_, M> {
+        let panicking = std::thread::panicking();
+        Lease { pool, claim: Some(claim), condemned: false, failed: false, panicking, _connection: PhantomData }
+    }
+
+    /// The use has failed: `on_return` will be told.
+    #[inline]
+    pub(crate) fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// Ends the lease and has the connection closed, whatever `on_return` would say. Another is opened when one is needed.
+    pub fn discard(mut lease: Self) {
+        lease.condemned = true;
+    }
+
+    /// Has the connection closed when the lease ends, however it is used until then.
+    pub fn condemn(lease: &mut Self) {
+        lease.condemned = true;
+    }
+
+    /// Takes the connection out of the pool for good. Its permit is free at once; its watch ends; nobody closes it but you.
+    pub fn detach(mut lease: Self) -> M::Connection {
+        let resident = lease.claim.take().and_then(|claim| {
+            lease.pool.core.slot(claim.slot()).end_use(&claim);
+            let mut duty = lease.pool.core.retire(claim);
+            let resident = duty.close.take();
+            lease.pool.perform(duty);
+            resident
+        });
+        count(&lease.pool.counts.detached);
+        match resident {
+            Some((resident, _)) => resident.connection,
+            None => unreachable!("a lease has its connection until it ends"),
+        }
+    }
+
+    /// Whether the peer has hung up since. A request that failed on a stale lease before any byte of an answer came may be tried
+    /// again on another one. One load; a connection that nobody watches never looks stale.
+    pub fn stale(lease: &Self) -> bool {
+        let claim = lease.claim.as_ref();
+        claim.is_some_and(|claim| lease.pool.core.slot(claim.slot()).notes().has(Notes::DEAD))
+    }
+}
+
+impl<M: Manager> Deref for Lease<'_, M> {
+    type Target = M::Connection;
+
+    #[inline]
+    fn deref(&self) -> &M::Connection {
+        let resident = self.claim.as_ref().and_then(|claim| self.pool.core.slot(claim.slot()).resident(claim));
+        match resident {
+            Some(resident) => &resident.connection,
+            None => unreachable!("a lease has its connection until it ends"),
+        }
+    }
+}
+
+impl<M: Manager> DerefMut for Lease<'_, M> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        let pool = &self.pool;
+        let resident = self.claim.as_mut().and_then(|claim| pool.core.slot(claim.slot()).resident_mut(claim));
+        match resident {
+            Some(resident) => &mut resident.connection,
+            None => unreachable!("a lease has its connection until it ends"),
+        }
+    }
+}
+
+impl<M: Manager> Drop for Lease<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else { return };
+        if self.condemned {
+            return self.pool.check_in_condemned(claim);
+        }
+        let how = if std::thread::panicking() && !self.panicking {
+            Outcome::Panicked
+        } else if self.failed {
+            Outcome::Failed
+        } else {
+            Outcome::Done
+        };
+        self.pool.check_in(claim, how);
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    #[cold]
+    fn check_in_condemned(&self, claim: Claim) {
+        self.core.slot(claim.slot()).end_use(&claim);
+        self.retire(claim, CloseReason::Condemned);
+    }
+}
+
+impl<M: Manager> fmt::Debug for Lease<'_, M>
+where
+    M::Connection: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Lease");
+        if self.claim.is_some() {
+            debug.field("connection", &**self);
+        }
+        debug.field("condemned", &self.condemned).finish()
+    }
+}

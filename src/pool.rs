@@ -1,0 +1,128 @@
+//! The pool's face.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkout::Patience;
+use crate::error::GetError;
+use crate::lease::Lease;
+use crate::manager::Manager;
+use crate::shared::Shared;
+use crate::stats::Stats;
+
+/// A pool of connections for blocking callers: one shard per core, idle connections watched for their peer's hang-up.
+///
+/// Made by [`Pool::builder`](crate::Pool::builder). Clones are handles to the same pool and cost an atomic increment; threads may as well
+/// share one by reference. When the last handle and the last owned lease are gone, the pool closes.
+pub struct Pool<M: Manager> {
+    pub(crate) shared: Arc<Shared<M>>,
+}
+
+impl<M: Manager> Pool<M> {
+    /// Runs `f` with a connection, waiting for one up to the pool's `wait_timeout`.
+    ///
+    /// The closure's `Err` reaches [`Manager::on_return`] as [`Outcome::Failed`](crate::Outcome::Failed), by which the default discards the
+    /// connection: a half-done exchange must not reach the next user. A panic in the closure does the same as
+    /// [`Outcome::Panicked`](crate::Outcome::Panicked) and goes on to the caller.
+    ///
+    /// Costs two locked instructions, no system call, no allocation and no clock while this core's shard has an idle connection.
+    ///
+    /// ```
+    /// # use corepool::*;
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u32;
+    /// #     type Error = std::io::Error;
+    /// #     fn connect(&self, _: &Dial<'_>) -> std::io::Result<u32> { Ok(7) }
+    /// # }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder(Numbers).max_size(4).build()?;
+    /// let doubled = pool.with(|number| Ok::<_, GetError>(*number * 2))?;
+    /// assert_eq!(doubled, 14);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The closure's own, and [`GetError`] converted into its type when no connection was had.
+    #[inline]
+    pub fn with<T, E: From<GetError>>(&self, f: impl FnOnce(&mut M::Connection) -> Result<T, E>) -> Result<T, E> {
+        let mut lease = self.get()?;
+        let result = f(&mut lease);
+        if result.is_err() {
+            lease.fail();
+        }
+        result
+    }
+
+    /// Takes a connection, waiting for one up to the pool's `wait_timeout`. May park the thread.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Down`, `Refused`, `Closed`: see [`GetErrorKind`](crate::GetErrorKind).
+    #[inline]
+    pub fn get(&self) -> Result<Lease<'_, M>, GetError> {
+        let claim = self.shared.check_out(Patience::Usual)?;
+        Ok(Lease::borrowed(&self.shared, claim))
+    }
+
+    /// The same, waiting up to `limit`. Zero means not to wait, as [`try_get`](Pool::try_get).
+    ///
+    /// # Errors
+    /// As for [`get`](Pool::get).
+    #[inline]
+    pub fn get_timeout(&self, limit: Duration) -> Result<Lease<'_, M>, GetError> {
+        let claim = self.shared.check_out(Patience::Only(limit))?;
+        Ok(Lease::borrowed(&self.shared, claim))
+    }
+
+    /// Takes a connection if one is idle in any shard; never waits and never dials. With room to grow, it asks for one dial in
+    /// the background.
+    ///
+    /// # Errors
+    /// `Busy`, which allocates nothing, or `Closed`.
+    #[inline]
+    pub fn try_get(&self) -> Result<Lease<'_, M>, GetError> {
+        self.get_timeout(Duration::ZERO)
+    }
+
+    /// Takes a connection as [`get`](Pool::get) does, for a lease that does not borrow the pool but keeps it alive: two locked
+    /// instructions more.
+    ///
+    /// # Errors
+    /// As for [`get`](Pool::get).
+    pub fn get_owned(&self) -> Result<Lease<'static, M>, GetError> {
+        let claim = self.shared.check_out(Patience::Usual)?;
+        Ok(Lease::<M>::owned(Arc::clone(&self.shared), claim))
+    }
+
+    /// The pool in numbers. Takes the lock of those who wait, and reads every slot: for a metrics page, not for each request.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Closes the pool: whoever waits or comes later gets [`GetErrorKind::Closed`](crate::GetErrorKind::Closed), idle connections are closed
+    /// in the background, leased ones when they are given back. Returns at once. Idempotent.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Whether all that must hold when nothing is under way does hold. For tests, which make sure that nothing is.
+    #[doc(hidden)]
+    pub fn at_rest(&self) -> Result<(), String> {
+        self.shared.core.at_rest()
+    }
+}
+
+impl<M: Manager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Pool { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
