@@ -136,6 +136,7 @@ impl Topology {
     }
 
     /// The cores, sorted by id; at least one.
+    #[cfg(test)]
     pub(crate) fn cores(&self) -> &[Core] {
         &self.cores
     }
