@@ -173,8 +173,12 @@ impl IdleStacks {
 
     /// Sets WAIT in every word of every shard. True if any of them had an idle slot. Under the lock.
     pub(crate) fn announce(&self) -> bool {
-        // Relaxed: one word's order of changes decides between this and a publish; edge E4.
-        self.all().fold(false, |idle, word| word.fetch_or(WAIT, Ordering::Relaxed) & !WAIT != 0 || idle)
+        let mut idle = false;
+        for word in self.all() {
+            // Relaxed: one word's order of changes decides between this and a publish; edge E4.
+            idle |= word.fetch_or(WAIT, Ordering::Relaxed) & !WAIT != 0;
+        }
+        idle
     }
 
     /// Clears WAIT everywhere. Under the lock, with nobody waiting.

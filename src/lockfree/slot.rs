@@ -92,10 +92,10 @@ impl<T> Slot<T> {
 
     /// Moves the connection out: its life is over, and what is noted of it from now on is refused. Returns the last notes of it.
     pub(super) fn move_out(&self, _claim: &Claim) -> Option<(T, Notes)> {
-        let last = self.notes();
-        // A plain store: a note written just before it belongs to the life that is over; one that comes after it fails at its
-        // generation. Relaxed: the next life is published by its own edges.
-        self.notes.store(Notes::born(last.generation() + 1, false).0, Ordering::Relaxed);
+        let next = Notes::born(self.notes().generation() + 1, false);
+        // One swap, not a load and a store: a note accepted at the last moment is among those returned; one that comes after fails
+        // at its generation. Relaxed: the next life is published by its own edges.
+        let last = Notes(self.notes.swap(next.0, Ordering::Relaxed));
         // SAFETY: the claim is unique, so nobody else reaches the cell.
         self.resident.with_mut(|cell| unsafe { (*cell).take() }).map(|resident| (resident, last))
     }
