@@ -1,0 +1,111 @@
+//! The reactor going to sleep against whoever makes a deadline: it wakes in time, by itself or woken.
+
+use std::sync::atomic::{AtomicBool as Untracked, Ordering::SeqCst};
+
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use loom::sync::{Condvar, Mutex};
+
+use crate::lockfree::alarm::{Alarm, NEVER};
+use crate::rig::{three_threads, two_threads};
+
+/// A reactor, its alarm, and deadlines in plain view that nothing but the alarm orders.
+struct Sleeper {
+    alarm: Alarm,
+    deadlines: [AtomicU64; 2],
+    /// The deadline's owner relies on the promise: it was told not to wake. Not a part of the model, so no point where threads switch.
+    relied: [Untracked; 2],
+    /// The sticky waker: an eventfd in the pool.
+    rung: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Sleeper {
+    fn new() -> std::sync::Arc<Sleeper> {
+        std::sync::Arc::new(Sleeper {
+            alarm: Alarm::new(),
+            deadlines: [AtomicU64::new(NEVER), AtomicU64::new(NEVER)],
+            relied: [Untracked::new(false), Untracked::new(false)],
+            rung: Mutex::new(false),
+            bell: Condvar::new(),
+        })
+    }
+
+    /// An opening: its deadline, the alarm, and the waker if need be.
+    fn open(&self, which: usize, due: u64) {
+        self.deadlines[which].store(due, Relaxed);
+        if self.alarm.lower(due) {
+            *self.rung.lock().unwrap() = true;
+            self.bell.notify_one();
+        } else {
+            self.relied[which].store(true, SeqCst);
+        }
+    }
+
+    /// Sleeps and wakes until it has seen `expected` deadlines; asleep until `promised` when it begins.
+    fn run(&self, expected: usize, mut promised: u64) {
+        self.alarm.promise(promised);
+        let mut seen = [false, false];
+        loop {
+            // Awake: its time has come, or it was woken.
+            self.alarm.announce();
+            let looks = [0, 1].map(|which| self.deadlines[which].load(Relaxed));
+            for which in [0, 1] {
+                let due = looks[which];
+                if due != NEVER && !std::mem::replace(&mut seen[which], true) {
+                    let in_time = promised <= due || promised == NEVER || !self.relied[which].load(SeqCst);
+                    assert!(in_time, "slept until {promised} past {due}, whose owner relied on it");
+                }
+            }
+            if seen.iter().filter(|seen| **seen).count() == expected {
+                return;
+            }
+            promised = self.alarm.promise(NEVER);
+            if promised == NEVER {
+                let mut rung = self.rung.lock().unwrap();
+                while !*rung {
+                    rung = self.bell.wait(rung).unwrap();
+                }
+                *rung = false;
+            }
+        }
+    }
+}
+
+/// Without it the sleeper misses the first deadline of all, made while it goes to sleep with nothing to do.
+#[test]
+fn going_to_sleep_against_an_opening() {
+    two_threads(|| {
+        let sleeper = Sleeper::new();
+        let opener = std::sync::Arc::clone(&sleeper);
+        let opener = loom::thread::spawn(move || opener.open(0, 5));
+        sleeper.run(1, NEVER);
+        opener.join().unwrap();
+    });
+}
+
+/// Without it a deadline behind the one already promised, which needs no wake-up, is not seen by the look after that (E9).
+#[test]
+fn waking_up_against_a_later_deadline() {
+    two_threads(|| {
+        let sleeper = Sleeper::new();
+        let opener = std::sync::Arc::clone(&sleeper);
+        let opener = loom::thread::spawn(move || opener.open(0, 5));
+        sleeper.run(1, 3);
+        opener.join().unwrap();
+    });
+}
+
+/// Without it a deadline that another one, promised in the same moment, made needless to wake for is lost behind it (E9 through the
+/// promise, which must be a read-modify-write).
+#[test]
+fn going_to_sleep_against_two_openings() {
+    three_threads(|| {
+        let sleeper = Sleeper::new();
+        let (one, two) = (std::sync::Arc::clone(&sleeper), std::sync::Arc::clone(&sleeper));
+        let one = loom::thread::spawn(move || one.open(0, 4));
+        let two = loom::thread::spawn(move || two.open(1, 5));
+        sleeper.run(2, NEVER);
+        one.join().unwrap();
+        two.join().unwrap();
+    });
+}

@@ -1,0 +1,137 @@
+//! The idle stacks by themselves: take, give and removal, without anybody waiting.
+
+use crate::lockfree::core::Limits;
+use crate::rig::{NO_DIALS, Rig, beside, two_threads};
+
+/// Without it a taker would use a connection in a state from before its last user's work (E1).
+#[test]
+fn give_publishes_the_connection_to_take() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 1, NO_DIALS);
+        let claim = rig.must_take(0);
+        let giver = beside(&rig, move |rig| rig.give(claim, 0));
+        let uses = rig.core.take(0).map(|claim| {
+            let uses = rig.uses(&claim);
+            rig.give(claim, 0);
+            uses
+        });
+        giver.join().unwrap();
+        rig.at_rest();
+        uses
+    });
+    assert_eq!(seen, [None, Some(1)]);
+}
+
+/// Without it one connection would be leased twice.
+#[test]
+fn take_against_take_of_the_last_one() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 1, NO_DIALS);
+        let other = beside(&rig, |rig| rig.core.take(0));
+        let mine = rig.core.take(0);
+        let theirs = other.join().unwrap();
+        let served = (mine.is_some(), theirs.is_some());
+        mine.into_iter().chain(theirs).for_each(|claim| rig.give(claim, 0));
+        rig.at_rest();
+        served
+    });
+    assert_eq!(seen, [(false, true), (true, false)]);
+}
+
+/// Without it a healthy connection could not be had while another caller takes its neighbour.
+#[test]
+fn take_against_take_of_two() {
+    two_threads(|| {
+        let rig = Rig::new(1, 2, NO_DIALS);
+        let other = beside(&rig, |rig| {
+            let claim = rig.must_take(0);
+            rig.give(claim, 0);
+        });
+        let claim = rig.must_take(0);
+        rig.give(claim, 0);
+        other.join().unwrap();
+        rig.at_rest();
+        assert_eq!(rig.idle(), 2);
+    });
+}
+
+/// Without it a return would be wiped out by another that changes the same word.
+#[test]
+fn return_against_return() {
+    two_threads(|| {
+        let rig = Rig::new(1, 2, NO_DIALS);
+        let (one, two) = (rig.must_take(0), rig.must_take(0));
+        let other = beside(&rig, move |rig| rig.give(one, 0));
+        rig.give(two, 0);
+        other.join().unwrap();
+        rig.at_rest();
+        assert_eq!(rig.idle(), 2);
+    });
+}
+
+/// Without it a removal and a taker would both own the connection, or the remover see less than its last user did (E3).
+#[test]
+fn take_against_removal() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 1, NO_DIALS);
+        let mut claim = rig.must_take(0);
+        rig.touch(&mut claim);
+        let slot = claim.slot();
+        let user = beside(&rig, move |rig| {
+            rig.give(claim, 0);
+            rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some()
+        });
+        let removed = rig.core.remove(slot).map(|claim| rig.give(claim, 0)).is_some();
+        let taken = user.join().unwrap();
+        rig.at_rest();
+        (removed, taken)
+    });
+    assert_eq!(seen, [(false, true), (true, false), (true, true)]);
+}
+
+/// Without it a removal would make its neighbour unavailable for a moment: a caller would be sent away from an idle connection.
+#[test]
+fn removal_hides_no_neighbour() {
+    two_threads(|| {
+        let rig = Rig::new(1, 2, NO_DIALS);
+        let gone = rig.must_take(0);
+        let slot = gone.slot();
+        rig.give(gone, 0);
+        let reactor = beside(&rig, move |rig| rig.core.remove(slot));
+        let claim = rig.must_take(0);
+        let removed = reactor.join().unwrap();
+        assert!(removed.is_some() || claim.slot() == slot);
+        rig.give(claim, 0);
+        removed.into_iter().for_each(|claim| rig.give(claim, 0));
+        rig.at_rest();
+    });
+}
+
+/// Without it a thief and the shard's own caller would lease the same connection, or both go without.
+#[test]
+fn steal_against_local_take() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(2, 1, NO_DIALS);
+        let thief = beside(&rig, |rig| rig.take(1).map(|claim| rig.give(claim, 1)).is_some());
+        let local = rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some();
+        let stolen = thief.join().unwrap();
+        rig.at_rest();
+        (local, stolen)
+    });
+    assert_eq!(seen, [(false, true), (true, false), (true, true)]);
+}
+
+/// The same edge where the connection is published under the lock: its taker never comes to that lock (E1).
+#[test]
+fn landing_publishes_the_connection_to_take() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 0, Limits { max_size: 1, dials: 1, ..NO_DIALS });
+        let opening = rig.ask().dial.pop().unwrap();
+        let dialer = beside(&rig, move |rig| assert!(rig.dial(opening)));
+        let taken = rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some();
+        dialer.join().unwrap();
+        rig.at_rest();
+        taken
+    });
+    assert_eq!(seen, [false, true]);
+}

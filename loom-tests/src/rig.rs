@@ -1,0 +1,274 @@
+//! What every model stands on: a core with counted connections, callers that carry out their duties, and the at-rest check.
+//!
+//! A connection is a plain number in the slot's tracked cell. Whoever owns it adds one: two owners at a time, or an owner to whom
+//! the last one's work was not made visible, is an access that loom reports.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use loom::thread::JoinHandle;
+
+use crate::lockfree::bits::{Life, Notes};
+use crate::lockfree::core::{Barred, Claim, Core, Duty, Fate, Limits, Opening, Seat};
+
+/// Explores two threads without a bound.
+pub(crate) fn two_threads<O: Ord + Debug + Send + 'static>(model: impl Fn() -> O + Send + Sync + 'static) -> Vec<O> {
+    explore(None, model)
+}
+
+/// Three threads, with at most three preemptions: switches from a thread that could have gone on.
+pub(crate) fn three_threads<O: Ord + Debug + Send + 'static>(model: impl Fn() -> O + Send + Sync + 'static) -> Vec<O> {
+    explore(Some(3), model)
+}
+
+/// Four threads, with at most two.
+pub(crate) fn four_threads<O: Ord + Debug + Send + 'static>(model: impl Fn() -> O + Send + Sync + 'static) -> Vec<O> {
+    explore(Some(2), model)
+}
+
+/// Runs `model` in every way that loom finds, and returns all that came of it, sorted: a model names the outcomes that it must have
+/// seen, so that none of them passes because its race never happens.
+fn explore<O: Ord + Debug + Send + 'static>(
+    preemptions: Option<usize>,
+    model: impl Fn() -> O + Send + Sync + 'static,
+) -> Vec<O> {
+    let (outcomes, executions) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(AtomicUsize::new(0)));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    // A guard against a loop without end, not a bound of the search: the longest model makes some 300.
+    builder.max_branches = 3_000;
+    let begun = Instant::now();
+    builder.check({
+        let (outcomes, executions) = (Arc::clone(&outcomes), Arc::clone(&executions));
+        move || {
+            executions.fetch_add(1, Ordering::Relaxed);
+            let outcome = model();
+            outcomes.lock().unwrap().insert(outcome);
+        }
+    });
+    let outcomes = std::mem::take(&mut *outcomes.lock().unwrap());
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    println!("{name}: {} executions, {:.2?}, {outcomes:?}", executions.load(Ordering::Relaxed), begun.elapsed());
+    outcomes.into_iter().collect()
+}
+
+/// The limits of most models: nobody dials unless the model says so, and any number may wait.
+pub(crate) const NO_DIALS: Limits =
+    Limits { max_size: 2, floor: 0, dials: 0, max_waiters: 9, handoff_after: NEVER_DUE };
+
+/// For `handoff_after`: the head is due at once, which is strict first-in-first-out, or never, which is barging alone.
+pub(crate) const AT_ONCE: u64 = 0;
+pub(crate) const NEVER_DUE: u64 = u64::MAX;
+
+/// How long a waiter waits. Time is no clock in a model, but a step that may come at any point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until its fate is settled: loom reports a deadlock if nobody does.
+    Endless,
+    /// Its time may be up at any point after the first look.
+    Limited,
+}
+
+/// What a caller got.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Got {
+    Granted,
+    TimedOut,
+    Closed,
+    Refused,
+}
+
+/// A core and a count of its connections.
+pub(crate) struct Rig {
+    pub(crate) core: Core<usize, &'static str>,
+    opened: AtomicUsize,
+    closed: AtomicUsize,
+}
+
+/// Runs `part` on a thread of its own.
+pub(crate) fn beside<O: 'static>(rig: &Arc<Rig>, part: impl FnOnce(&Rig) -> O + 'static) -> JoinHandle<O> {
+    let rig = Arc::clone(rig);
+    loom::thread::spawn(move || part(&rig))
+}
+
+/// No hand-off depends on when: see [`AT_ONCE`].
+pub(crate) fn clock() -> u64 {
+    0
+}
+
+impl Rig {
+    /// A core of that many shards with `stock` connections idle in the first, and room for `limits.max_size`.
+    pub(crate) fn new(shards: usize, stock: usize, limits: Limits) -> Arc<Rig> {
+        let open_all = Limits { dials: stock.max(limits.dials), ..limits };
+        let core = Core::new(shards, limits.max_size, open_all);
+        let rig = Rig { core, opened: AtomicUsize::new(0), closed: AtomicUsize::new(0) };
+        if stock > 0 {
+            (0..stock).for_each(|_| rig.carry(rig.ask()));
+            rig.carry(rig.core.limit(|live| *live = limits));
+        }
+        Arc::new(rig)
+    }
+
+    /// Asks for a dial in an open pool.
+    pub(crate) fn ask(&self) -> Duty<usize> {
+        self.core.demand().expect("the pool is open")
+    }
+
+    /// Does what a transition left to do: dials at once, and closes.
+    pub(crate) fn carry(&self, duty: Duty<usize>) {
+        let Duty { dial, close } = duty;
+        self.close(close);
+        for opening in dial {
+            self.dial(opening);
+        }
+    }
+
+    /// A dial that succeeds. True: its connection is in the pool.
+    pub(crate) fn dial(&self, opening: Opening) -> bool {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        match self.core.admit(opening, 0, false) {
+            Ok((claim, _)) => {
+                self.carry(self.core.land(claim, 0, clock));
+                true
+            }
+            Err(_) => {
+                self.closed.fetch_add(1, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    /// Closes what a transition took out of the pool.
+    pub(crate) fn close(&self, residents: impl IntoIterator<Item = (usize, Notes)>) {
+        self.closed.fetch_add(residents.into_iter().count(), Ordering::Relaxed);
+    }
+
+    /// Closes the pool.
+    pub(crate) fn shut(&self) {
+        self.close(self.core.close());
+    }
+
+    /// Takes what must be idle in `shard`.
+    pub(crate) fn must_take(&self, shard: usize) -> Claim {
+        self.core.take(shard).expect("an idle connection could not be had")
+    }
+
+    /// Takes a connection that may be used, wherever one is; those with a note against them are retired on the way.
+    pub(crate) fn take(&self, home: usize) -> Option<Claim> {
+        let shards = self.core.idle().shards();
+        let mut next = 0;
+        while next < shards {
+            match self.core.take((home + next) % shards) {
+                None => next += 1,
+                Some(claim) if self.is_leaving(&claim) => self.carry(self.core.retire(claim)),
+                Some(claim) => return Some(claim),
+            }
+        }
+        None
+    }
+
+    /// The life that the slot of `claim` is in.
+    pub(crate) fn life(&self, claim: &Claim) -> Life {
+        Life { slot: claim.slot(), generation: self.core.slot(claim.slot()).notes().generation() }
+    }
+
+    pub(crate) fn is_leaving(&self, claim: &Claim) -> bool {
+        self.core.slot(claim.slot()).notes().is_leaving()
+    }
+
+    /// Uses the connection: an access that loom follows.
+    pub(crate) fn touch(&self, claim: &mut Claim) {
+        *self.core.slot(claim.slot()).resident_mut(claim).expect("a connection lives in an owned slot") += 1;
+    }
+
+    /// How often it was used.
+    pub(crate) fn uses(&self, claim: &Claim) -> usize {
+        *self.core.slot(claim.slot()).resident(claim).expect("a connection lives in an owned slot")
+    }
+
+    /// Uses the connection and returns it to `shard`.
+    pub(crate) fn give(&self, mut claim: Claim, shard: usize) {
+        self.touch(&mut claim);
+        self.carry(self.core.give(claim, shard, clock));
+    }
+
+    /// Joins the queue.
+    pub(crate) fn enqueue(&self) -> Result<Seat, Got> {
+        match self.core.enqueue(0) {
+            Ok((seat, duty)) => {
+                self.carry(duty);
+                Ok(seat)
+            }
+            Err(Barred::Closed) => Err(Got::Closed),
+            Err(Barred::Refused(_)) => Err(Got::Refused),
+            Err(Barred::Crowded) => unreachable!("no model has so many waiters"),
+        }
+    }
+
+    /// Waits as a caller does: what it is granted it looks at, and goes back to its place if that must not be used.
+    pub(crate) fn wait(&self, seat: &Seat, patience: Patience) -> Result<Claim, Got> {
+        let mut looked = false;
+        loop {
+            let (fate, duty) = self.core.wait(seat, || match patience {
+                Patience::Endless => Some(None),
+                Patience::Limited if std::mem::replace(&mut looked, true) => None,
+                Patience::Limited => Some(Some(Duration::ZERO)),
+            });
+            self.carry(duty);
+            match fate {
+                Fate::Granted(claim) if self.is_leaving(&claim) => {
+                    self.carry(self.core.retire(claim));
+                    self.carry(self.core.rejoin(seat));
+                }
+                Fate::Granted(claim) => return Ok(claim),
+                Fate::Closed => return Err(Got::Closed),
+                Fate::Refused(_) => return Err(Got::Refused),
+                Fate::TimedOut => return Err(Got::TimedOut),
+            }
+        }
+    }
+
+    /// Joins the queue, waits, and returns what it got to `shard` after a use.
+    pub(crate) fn wait_and_give(&self, shard: usize, patience: Patience) -> Got {
+        match self.enqueue().and_then(|seat| self.wait(&seat, patience)) {
+            Ok(claim) => {
+                self.give(claim, shard);
+                Got::Granted
+            }
+            Err(got) => got,
+        }
+    }
+
+    /// A whole call: takes from `shard` or another, or waits; the connection is the caller's.
+    pub(crate) fn get(&self, shard: usize, patience: Patience) -> Result<Claim, Got> {
+        match self.take(shard) {
+            Some(claim) => Ok(claim),
+            None => self.enqueue().and_then(|seat| self.wait(&seat, patience)),
+        }
+    }
+
+    /// Nothing is under way: the core is at rest, and every connection opened is in the pool or was closed once.
+    pub(crate) fn at_rest(&self) {
+        self.core.at_rest().unwrap_or_else(|what| panic!("not at rest: {what}"));
+        let (opened, closed) = (self.opened.load(Ordering::Relaxed), self.closed.load(Ordering::Relaxed));
+        assert_eq!(opened - closed, self.core.census().open, "{opened} opened, {closed} closed");
+    }
+
+    /// Connections in the pool.
+    pub(crate) fn open(&self) -> usize {
+        self.core.census().open
+    }
+
+    /// Connections idle.
+    pub(crate) fn idle(&self) -> usize {
+        self.core.census().idle
+    }
+
+    /// What the notes of a life that has ended, or not, say now of its slot.
+    pub(crate) fn notes(&self, life: Life) -> Notes {
+        self.core.slot(life.slot).notes()
+    }
+}
