@@ -1,0 +1,163 @@
+//! How things are timed: threads meet on a barrier and time the middle, and rivals take turns.
+//!
+//! A machine drifts: its clock, its neighbours, what ran before. So nothing is measured once, and no two things are compared that were
+//! measured one after the other. [`interleave`] runs one short round of each contender, then the next round of each, beginning with
+//! another one each time; a ratio is the median of the rounds' ratios, so that a bad moment hits both sides or is outvoted.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The threads of a round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Crew {
+    threads: usize,
+    pinned: bool,
+}
+
+impl Crew {
+    /// Each on a core of its own, as far as there are any. For what costs nanoseconds: two threads that happen to share a core
+    /// contend for nothing.
+    pub(crate) fn pinned(threads: usize) -> Self {
+        Crew { threads, pinned: true }
+    }
+
+    /// Wherever the kernel puts them. For what sleeps.
+    pub(crate) fn free(threads: usize) -> Self {
+        Crew { threads, pinned: false }
+    }
+
+    /// Runs an operation on every thread at once and says how many nanoseconds it takes a thread on average.
+    ///
+    /// `prepare` makes each thread's operation. A thread warms up, meets the others, times `operations` of them, and then goes on
+    /// untimed until all are done, so that nobody's last stretch is run alone.
+    pub(crate) fn time<F: FnMut()>(self, operations: u64, prepare: impl Fn(usize) -> F + Sync) -> f64 {
+        let start = Barrier::new(self.threads);
+        let busy = AtomicUsize::new(self.threads);
+        let work = |index: usize| {
+            if self.pinned {
+                pin(index);
+            }
+            let mut operation = prepare(index);
+            (0..operations / 8).for_each(|_| operation());
+            start.wait();
+            let begun = Instant::now();
+            for _ in 0..operations {
+                operation();
+            }
+            let took = begun.elapsed();
+            // Relaxed: only says when to stop.
+            busy.fetch_sub(1, Ordering::Relaxed);
+            while busy.load(Ordering::Relaxed) > 0 {
+                (0..64).for_each(|_| operation());
+            }
+            took
+        };
+        let took: Duration = std::thread::scope(|scope| {
+            let work = &work;
+            let threads: Vec<_> = (0..self.threads).map(|index| scope.spawn(move || work(index))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no operation panics")).sum()
+        });
+        took.as_nanos() as f64 / operations as f64 / self.threads as f64
+    }
+
+    /// How many operations take about `round`.
+    pub(crate) fn calibrate<F: FnMut()>(self, round: Duration, prepare: impl Fn(usize) -> F + Sync) -> u64 {
+        let mut operations = 16;
+        loop {
+            let took = self.time(operations, &prepare) * operations as f64;
+            if took * 4.0 > round.as_nanos() as f64 {
+                return ((operations as f64 * round.as_nanos() as f64 / took) as u64).max(1);
+            }
+            operations *= 4;
+        }
+    }
+}
+
+fn pin(index: usize) {
+    // A sandbox may forbid it; then the scheduler's idea is as good.
+    if let Some(cores) = core_affinity::get_core_ids().filter(|cores| !cores.is_empty()) {
+        core_affinity::set_for_current(cores[index % cores.len()]);
+    }
+}
+
+/// Cores that threads can be pinned to.
+pub(crate) fn cores() -> usize {
+    core_affinity::get_core_ids().map_or(1, |cores| cores.len().max(1))
+}
+
+/// One side of a comparison: a round of it returns its figures, each time the same number of them.
+pub(crate) struct Contender<'a> {
+    name: String,
+    round: Box<dyn FnMut() -> Vec<f64> + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    /// A contender with one figure.
+    pub(crate) fn new(name: impl Into<String>, mut round: impl FnMut() -> f64 + 'a) -> Self {
+        Self::with_figures(name, move || vec![round()])
+    }
+
+    /// A contender with several.
+    pub(crate) fn with_figures(name: impl Into<String>, round: impl FnMut() -> Vec<f64> + 'a) -> Self {
+        Contender { name: name.into(), round: Box::new(round) }
+    }
+
+    /// A contender whose figure is the nanoseconds of an operation, in rounds of about `round`.
+    pub(crate) fn operation<F: FnMut() + 'a>(
+        name: impl Into<String>,
+        crew: Crew,
+        round: Duration,
+        prepare: impl Fn(usize) -> F + Sync + 'a,
+    ) -> Self {
+        let operations = crew.calibrate(round, &prepare);
+        Self::new(name, move || crew.time(operations, &prepare))
+    }
+}
+
+/// Runs `rounds` rounds of each contender, by turns.
+pub(crate) fn interleave(rounds: usize, mut contenders: Vec<Contender<'_>>) -> Rounds {
+    let mut figures: Vec<(String, Vec<Vec<f64>>)> =
+        contenders.iter().map(|contender| (contender.name.clone(), Vec::new())).collect();
+    for round in 0..rounds {
+        for turn in 0..contenders.len() {
+            let index = (round + turn) % contenders.len();
+            figures[index].1.push((contenders[index].round)());
+        }
+    }
+    Rounds { figures }
+}
+
+/// What rounds have shown.
+pub(crate) struct Rounds {
+    figures: Vec<(String, Vec<Vec<f64>>)>,
+}
+
+impl Rounds {
+    fn of(&self, name: &str) -> &[Vec<f64>] {
+        let found = self.figures.iter().find(|(contender, _)| contender == name);
+        found.map_or_else(|| panic!("no contender is named {name}"), |(_, figures)| figures)
+    }
+
+    /// The contenders in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.figures.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The median of a contender's figure number `which`.
+    pub(crate) fn median(&self, name: &str, which: usize) -> f64 {
+        median(self.of(name).iter().map(|figures| figures[which]).collect())
+    }
+
+    /// The median over the rounds of one contender's figure number `which` divided by another's in the same round.
+    pub(crate) fn ratio(&self, name: &str, to: &str, which: usize) -> f64 {
+        let pairs = self.of(name).iter().zip(self.of(to));
+        median(pairs.map(|(figures, others)| figures[which] / others[which]).collect())
+    }
+}
+
+/// The middle one. Of an even number the upper of the two in the middle: no figure is shown that was not measured.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
