@@ -1,0 +1,102 @@
+//! A manager around another, some of whose hooks are the test's.
+
+use std::time::Duration;
+
+use corepool::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
+
+type OnReturn<C> = Box<dyn Fn(&mut C, Outcome) -> Verdict + Send + Sync>;
+type OnIdleData<C> = Box<dyn Fn(&mut C, &[u8]) -> Verdict + Send + Sync>;
+type BeforeClose<C> = Box<dyn Fn(&mut C, CloseReason) + Send + Sync>;
+type BeforeWatch<C> = Box<dyn Fn(&C) + Send + Sync>;
+
+/// Does as the manager inside, except where it was told otherwise.
+pub(crate) struct Hooked<M: Manager> {
+    inner: M,
+    on_return: Option<OnReturn<M::Connection>>,
+    on_idle_data: Option<OnIdleData<M::Connection>>,
+    before_close: Option<BeforeClose<M::Connection>>,
+    before_watch: Option<BeforeWatch<M::Connection>>,
+    probe_after: Option<Duration>,
+}
+
+impl<M: Manager> Hooked<M> {
+    pub(crate) fn new(inner: M) -> Self {
+        let probe_after = None;
+        Hooked { inner, on_return: None, on_idle_data: None, before_close: None, before_watch: None, probe_after }
+    }
+
+    pub(crate) fn on_return(
+        mut self,
+        hook: impl Fn(&mut M::Connection, Outcome) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        self.on_return = Some(Box::new(hook));
+        self
+    }
+
+    pub(crate) fn on_idle_data(
+        mut self,
+        hook: impl Fn(&mut M::Connection, &[u8]) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        self.on_idle_data = Some(Box::new(hook));
+        self
+    }
+
+    pub(crate) fn before_close(
+        mut self,
+        hook: impl Fn(&mut M::Connection, CloseReason) + Send + Sync + 'static,
+    ) -> Self {
+        self.before_close = Some(Box::new(hook));
+        self
+    }
+
+    pub(crate) fn before_watch(mut self, hook: impl Fn(&M::Connection) + Send + Sync + 'static) -> Self {
+        self.before_watch = Some(Box::new(hook));
+        self
+    }
+
+    pub(crate) fn probe_after(mut self, idle: Duration) -> Self {
+        self.probe_after = Some(idle);
+        self
+    }
+}
+
+impl<M: Manager> Manager for Hooked<M> {
+    type Connection = M::Connection;
+    type Error = M::Error;
+
+    fn connect(&self, dial: &Dial<'_>) -> Result<M::Connection, M::Error> {
+        self.inner.connect(dial)
+    }
+
+    fn watch(&self, connection: &M::Connection, on: &mut Watch<'_>) {
+        if let Some(hook) = &self.before_watch {
+            hook(connection);
+        }
+        self.inner.watch(connection, on);
+    }
+
+    fn on_idle_data(&self, connection: &mut M::Connection, peeked: &[u8]) -> Verdict {
+        match &self.on_idle_data {
+            Some(hook) => hook(connection, peeked),
+            None => self.inner.on_idle_data(connection, peeked),
+        }
+    }
+
+    fn on_return(&self, connection: &mut M::Connection, how: Outcome) -> Verdict {
+        match &self.on_return {
+            Some(hook) => hook(connection, how),
+            None => self.inner.on_return(connection, how),
+        }
+    }
+
+    fn close(&self, mut connection: M::Connection, why: CloseReason) {
+        if let Some(hook) = &self.before_close {
+            hook(&mut connection, why);
+        }
+        self.inner.close(connection, why);
+    }
+
+    fn probe_after(&self) -> Duration {
+        self.probe_after.unwrap_or_else(|| self.inner.probe_after())
+    }
+}
