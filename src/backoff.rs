@@ -59,25 +59,45 @@ impl Backoff {
         self.failures + 1
     }
 
-    pub(crate) fn succeeded(&mut self) {
-        self.ramp = if self.failures > 0 { 1 } else { (self.ramp * 2).min(self.most) };
+    /// A dial has succeeded. If that ends an outage: since when it was.
+    pub(crate) fn succeeded(&mut self) -> Option<u64> {
+        let down_since = (self.failures > 0).then_some(self.down_since);
+        self.ramp = if down_since.is_some() { 1 } else { (self.ramp * 2).min(self.most) };
+        self.up();
+        down_since
+    }
+
+    /// What was known of the endpoint is void: it is another one now.
+    pub(crate) fn reset(&mut self) {
+        self.ramp = self.most;
+        self.up();
+    }
+
+    fn up(&mut self) {
         self.failures = 0;
         self.down_since = NEVER;
         self.pause_ends = 0;
         self.cause = None;
     }
 
-    /// A dial that began at `begun` has failed.
-    pub(crate) fn failed(&mut self, begun: u64, now: u64, cause: Cause) {
+    /// The most dials at once has changed.
+    pub(crate) fn set_most(&mut self, most: usize) {
+        self.ramp = if self.ramp == self.most { most } else { self.ramp.min(most) };
+        self.most = most;
+    }
+
+    /// A dial that began at `begun` has failed. True if that begins an outage.
+    pub(crate) fn failed(&mut self, begun: u64, now: u64, cause: Cause) -> bool {
         self.cause = Some(cause);
         if self.failures > 0 && begun <= self.last_failure {
-            return;
+            return false;
         }
         self.down_since = self.down_since.min(now);
         self.last_failure = now;
         let base = nanos(SHORTEST).saturating_mul(1 << self.failures.min(16)).min(nanos(LONGEST));
         self.failures += 1;
         self.pause_ends = now.saturating_add(fastrand::u64(base / 2..=base));
+        self.failures == 1
     }
 
     /// Somebody wants a connection. True if that brings the next probe forward.
@@ -150,7 +170,8 @@ mod tests {
     fn dials_that_fail_together_count_once() {
         let mut backoff = Backoff::new(4);
         (0..4).for_each(|_| assert_eq!(backoff.begun(0), 1));
-        (1..=4).for_each(|n| backoff.failed(0, n * MS, error()));
+        let began: Vec<bool> = (1..=4).map(|n| backoff.failed(0, n * MS, error())).collect();
+        assert_eq!(began, [true, false, false, false]);
         assert_eq!(backoff.begun(100 * MS), 2);
     }
 

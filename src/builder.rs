@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::BuildError;
+use crate::lockfree::bits::SlotId;
 use crate::manager::Manager;
 use crate::net::reactor::Reactors;
+use crate::observe::{Event, Observer, Observing};
 use crate::pool::Pool;
-use crate::settings::{Opening, Settings};
-use crate::shared::Shared;
+use crate::settings::{Opening, SHARDS_LIMIT, Settings, at_least, within};
+use crate::shared::{Parts, Shared};
 use crate::sync::lock;
 use crate::topology::{Dispatch, Topology};
 
@@ -27,7 +29,10 @@ pub struct Builder<M: Manager> {
     shards: Option<usize>,
     reactors: Option<Reactors>,
     max_size: Option<usize>,
+    capacity: Option<usize>,
     probe_after: Option<Duration>,
+    opening: Opening,
+    observer: Option<Arc<dyn Observer>>,
     /// All that has a default that needs nothing else to be known.
     settings: Settings,
 }
@@ -37,7 +42,6 @@ impl<M: Manager> Builder<M> {
         let settings = Settings {
             max_size: 0,
             min_idle: 1,
-            opening: Opening::Wait(Duration::from_secs(5)),
             wait_timeout: Duration::from_secs(1),
             max_waiters: usize::MAX,
             handoff_after: Duration::from_millis(1),
@@ -48,8 +52,14 @@ impl<M: Manager> Builder<M> {
             probe_after: Duration::ZERO,
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             max_lifetime: Some(Duration::from_secs(30 * 60)),
+            ping_interval: None,
+            ping_timeout: Duration::from_secs(1),
+            hold_limit: None,
+            cut_held: false,
         };
-        Builder { manager, shards: None, reactors: None, max_size: None, probe_after: None, settings }
+        let opening = Opening::Wait(Duration::from_secs(5));
+        let (shards, reactors, max_size, capacity, probe_after, observer) = (None, None, None, None, None, None);
+        Builder { manager, shards, reactors, max_size, capacity, probe_after, opening, observer, settings }
     }
 
     /// The most connections, open and being opened, at a time: 1 to 64,512. Default: twice the shards, at least 8.
@@ -58,6 +68,13 @@ impl<M: Manager> Builder<M> {
     /// limit of its own should allow a few more.
     pub fn max_size(mut self, connections: usize) -> Self {
         self.max_size = Some(connections);
+        self
+    }
+
+    /// The most that `max_size` can be raised to while the pool runs, up to 64,512. Default: `max_size`. Costs a slot, 128 bytes and the size of
+    /// a connection, each.
+    pub fn capacity(mut self, connections: usize) -> Self {
+        self.capacity = Some(connections);
         self
     }
 
@@ -79,7 +96,7 @@ impl<M: Manager> Builder<M> {
 
     /// How the first connections are opened. Default: [`Opening::Wait`] for up to 5 s.
     pub fn opening(mut self, opening: Opening) -> Self {
-        self.settings.opening = opening;
+        self.opening = opening;
         self
     }
 
@@ -149,6 +166,38 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// How often an idle connection is pinged ([`Manager::ping`]), in the background, four at a time. Default: `None`, never: the watch
+    /// sees a peer that goes, and a ping is for those who vanish without a word. At least 10 ms.
+    pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
+        self.settings.ping_interval = interval;
+        self
+    }
+
+    /// How long a ping may take before its socket is shut down under it. Default: 1 s; at least 1 ms.
+    pub fn ping_timeout(mut self, limit: Duration) -> Self {
+        self.settings.ping_timeout = limit;
+        self
+    }
+
+    /// How long a lease may be held before that is an [`Event::HoldExceeded`](crate::Event::HoldExceeded), which names the thread. Default: `None`, for ever. At
+    /// least 10 ms. Measured by a sweep, so it may be seen late by a quarter. Unlike HikariCP's leak detection it costs a checkout nothing.
+    pub fn hold_limit(mut self, limit: Option<Duration>) -> Self {
+        self.settings.hold_limit = limit;
+        self
+    }
+
+    /// Whether a lease that exceeds `hold_limit` has its watched sockets shut down, so that a call that is stuck in it returns. Default: no.
+    pub fn cut_held(mut self, cut: bool) -> Self {
+        self.settings.cut_held = cut;
+        self
+    }
+
+    /// Who is told what happens. Default: nobody. See [`Observer`]; a closure that takes `&Event` is one.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
     /// The reactors that watch this pool's connections. Default: [`Reactors::shared`], those of the process.
     pub fn reactors(mut self, reactors: Reactors) -> Self {
         self.reactors = Some(reactors);
@@ -161,23 +210,34 @@ impl<M: Manager> Builder<M> {
     /// [`BuildError::Setting`] names a setting outside its limits; [`BuildError::Opening`] says why no connection could be opened in time.
     pub fn build(self) -> Result<Pool<M>, BuildError> {
         let topology = Topology::read();
-        let cores = topology.budget().min(1_024);
+        let cores = topology.budget().min(SHARDS_LIMIT);
         let shards = match (self.shards, self.max_size) {
             (Some(shards), _) => shards,
             (None, Some(max_size)) => cores.min((max_size / 2).max(1)),
             (None, None) => cores,
         };
+        within("shards", shards, 1, SHARDS_LIMIT)?;
         let mut settings = self.settings;
         settings.max_size = self.max_size.unwrap_or((2 * shards).max(8));
         settings.probe_after = self.probe_after.unwrap_or_else(|| self.manager.probe_after());
-        settings.check(shards)?;
-        let reactors = self.reactors.unwrap_or_else(Reactors::shared);
-        let dispatch = Dispatch::new(&topology, shards);
-        let opening = settings.opening;
+        let capacity = self.capacity.unwrap_or(settings.max_size.clamp(1, SlotId::CAPACITY_LIMIT));
+        within("capacity", capacity, 1, SlotId::CAPACITY_LIMIT)?;
+        settings.check(capacity)?;
+        if let Opening::Wait(limit) = self.opening {
+            at_least("opening", Some(limit), Duration::from_millis(1))?;
+        }
         let min_idle = settings.min_idle;
-        let shared =
-            Shared::new(Arc::new(self.manager), settings, dispatch, shards, reactors).map_err(BuildError::Reactor)?;
-        match opening {
+        let parts = Parts {
+            settings,
+            capacity,
+            shards,
+            dispatch: Dispatch::new(&topology, shards),
+            reactors: self.reactors.unwrap_or_else(Reactors::shared),
+            observing: Observing::new(self.observer),
+            lazy: self.opening == Opening::Lazy,
+        };
+        let shared = Shared::new(Arc::new(self.manager), parts).map_err(BuildError::Reactor)?;
+        match self.opening {
             Opening::Lazy => {}
             Opening::Background => shared.set_floor(min_idle),
             Opening::Wait(limit) => {
@@ -186,6 +246,10 @@ impl<M: Manager> Builder<M> {
                 shared.wait_until_open(wanted, limit)?;
                 shared.set_floor(min_idle);
             }
+        }
+        let unpinned = shared.reactors.unpinned();
+        if unpinned > 0 {
+            shared.observing.tell(|| Event::Unpinned { reactors: unpinned });
         }
         Ok(Pool { shared })
     }

@@ -4,7 +4,9 @@
 //! no allocation. Everything else is `#[cold]`: a note to act on, a shard that is empty, somebody who waits.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::Ordering;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, nanos, until};
@@ -12,7 +14,10 @@ use crate::error::{Cause, Detail, GetError, GetErrorKind};
 use crate::lockfree::bits::{Notes, SlotId};
 use crate::lockfree::core::{Barred, Claim, Fate};
 use crate::manager::{CloseReason, Manager, Outcome};
+use crate::observe::Event;
+use crate::resident::{Resident, Withheld};
 use crate::shared::{Shared, count, reason};
+use crate::sync::lock;
 use crate::thread;
 
 /// How long a caller is ready to wait.
@@ -22,6 +27,16 @@ pub(crate) enum Patience {
     Usual,
     /// This long; zero means not at all.
     Only(Duration),
+}
+
+/// A connection that was taken for a caller, and what became of it.
+enum Taken {
+    /// The caller has it.
+    Fit(Claim),
+    /// It had to leave.
+    Gone,
+    /// The caller is refused, and the connection is back in the pool.
+    Refused(Cause),
 }
 
 impl<M: Manager> Shared<M> {
@@ -34,16 +49,50 @@ impl<M: Manager> Shared<M> {
                 self.core.idle().note_local(shard);
                 claim
             }
-            other => self.check_out_slow(other, shard, patience)?,
+            other => return self.check_out_slow(other, shard, patience),
         };
-        self.core.slot(claim.slot()).begin_use(&claim, thread::number());
-        Ok(claim)
+        match self.hand_over(claim) {
+            Taken::Fit(claim) => Ok(claim),
+            Taken::Gone => self.check_out_slow(None, shard, patience),
+            Taken::Refused(cause) => Err(self.refused(cause)),
+        }
+    }
+
+    /// Asks the manager whether the caller may have it, and begins the use.
+    #[inline]
+    fn hand_over(&self, mut claim: Claim) -> Taken {
+        let slot = self.core.slot(claim.slot());
+        let thread = thread::number();
+        slot.enter_hook(&claim, thread);
+        match slot.resident_mut(&mut claim).map_or(Ok(()), Resident::judge_checkout) {
+            Ok(()) => {
+                slot.begin_use(&claim, thread);
+                Taken::Fit(claim)
+            }
+            Err(withheld) => self.withhold(claim, withheld),
+        }
+    }
+
+    #[cold]
+    fn withhold(&self, claim: Claim, withheld: Withheld) -> Taken {
+        self.core.slot(claim.slot()).end_use(&claim);
+        match withheld {
+            Withheld::Unfit(why) => {
+                self.retire(claim, why);
+                Taken::Gone
+            }
+            Withheld::Refused(cause) => {
+                self.perform(self.core.settle(claim, self.here(), clock::now));
+                Taken::Refused(cause)
+            }
+        }
     }
 
     /// Takes back a connection that a caller has used.
     #[inline]
     pub(crate) fn check_in(&self, mut claim: Claim, how: Outcome) {
         let slot = self.core.slot(claim.slot());
+        slot.enter_hook(&claim, thread::number());
         let judged = slot.resident_mut(&mut claim).map_or(Ok(()), |resident| resident.judge_return(how));
         slot.end_use(&claim);
         if judged.is_ok() && slot.notes().is_clean() {
@@ -70,28 +119,33 @@ impl<M: Manager> Shared<M> {
     /// Nothing clean in this core's own shard: look at what was taken, steal, ask for growth, wait.
     #[cold]
     fn check_out_slow(&self, taken: Option<Claim>, shard: usize, patience: Patience) -> Result<Claim, GetError> {
+        let begun = clock::now();
+        let limit = match patience {
+            Patience::Only(limit) => limit,
+            Patience::Usual => self.settings.load().wait_timeout,
+        };
         let mut taken = taken;
         while let Some(claim) = taken.or_else(|| self.core.take(shard)).or_else(|| self.steal(shard)) {
-            match self.inspect(claim) {
-                Some(sound) => return Ok(sound),
-                None => taken = None,
+            match self.look_over(claim) {
+                Taken::Fit(fit) => return Ok(fit),
+                Taken::Refused(cause) => return Err(self.refused(cause)),
+                // No hook begins after the caller's deadline, so nothing more is taken. A caller that does not wait takes what it finds.
+                Taken::Gone if !limit.is_zero() && until(clock::now(), begun) >= limit => {
+                    return Err(self.timed_out(begun));
+                }
+                Taken::Gone => taken = None,
             }
         }
         self.awaken();
-        match patience {
-            Patience::Only(Duration::ZERO) => Err(self.busy()),
-            Patience::Only(limit) => self.wait(limit),
-            Patience::Usual => self.wait(self.settings.load().wait_timeout),
-        }
+        if limit.is_zero() { Err(self.busy()) } else { self.wait(begun, limit) }
     }
 
     /// Takes from another shard: those that share this one's L3 first, each time beginning at another one.
     fn steal(&self, shard: usize) -> Option<Claim> {
         let (near, far) = self.dispatch.neighbours(shard);
-        // Relaxed: only spreads the thieves.
-        let turn = self.stolen[shard].load(Ordering::Relaxed) as usize;
+        let turn = self.shards.stolen(shard) as usize;
         let claim = rotated(near, turn).chain(rotated(far, turn)).find_map(|victim| self.core.take(victim))?;
-        count(&self.stolen[shard]);
+        self.shards.note_stolen(shard);
         if self.core.idle().note_steal(shard) {
             self.ask();
         }
@@ -104,24 +158,24 @@ impl<M: Manager> Shared<M> {
         self.core.demand().map(|duty| self.perform(duty)).is_some()
     }
 
-    /// Looks at what is noted of a connection before anybody uses it. `None`: it had to leave.
-    pub(crate) fn inspect(&self, mut claim: Claim) -> Option<Claim> {
+    /// Looks at what is noted of a connection, then hands it over.
+    fn look_over(&self, mut claim: Claim) -> Taken {
         let slot = self.core.slot(claim.slot());
         let notes = slot.notes();
-        if notes.is_clean() {
-            return Some(claim);
-        }
         if notes.is_leaving() {
             self.retire(claim, reason(notes));
-            return None;
+            return Taken::Gone;
         }
-        let found = slot.resident_mut(&mut claim).map_or(Ok(()), |resident| resident.look_for_data());
-        if let Err(why) = found {
-            self.retire(claim, why);
-            return None;
+        if !notes.is_clean() {
+            slot.enter_hook(&claim, thread::number());
+            if let Err(why) = slot.resident_mut(&mut claim).map_or(Ok(()), Resident::look_for_data) {
+                slot.end_use(&claim);
+                self.retire(claim, why);
+                return Taken::Gone;
+            }
+            self.freshen(&claim, notes);
         }
-        self.freshen(&claim, notes);
-        Some(claim)
+        self.hand_over(claim)
     }
 
     /// It is in use, so it is not aged any more; the sweep may have to look at it again.
@@ -137,46 +191,86 @@ impl<M: Manager> Shared<M> {
         GetError::bare(if self.ask() { GetErrorKind::Busy } else { GetErrorKind::Closed })
     }
 
-    fn wait(&self, limit: Duration) -> Result<Claim, GetError> {
-        let begun = clock::now();
+    fn wait(&self, begun: u64, limit: Duration) -> Result<Claim, GetError> {
         let deadline = begun.saturating_add(nanos(limit));
+        if let Err(cause) = self.admission() {
+            return Err(self.refused(cause));
+        }
         let (seat, duty) = match self.core.enqueue(begun) {
             Ok(seated) => seated,
             Err(barred) => return Err(self.barred(barred)),
         };
         self.perform(duty);
         self.hurry();
+        self.shards.note_exhausted();
         count(&self.counts.waited);
-        loop {
+        let outcome = loop {
             let (fate, duty) = self.core.wait(&seat, || {
                 let now = clock::now();
                 (now < deadline).then(|| Some(until(deadline, now)))
             });
             self.perform(duty);
             match fate {
-                Fate::Granted(claim) => match self.inspect(claim) {
-                    Some(sound) => return Ok(sound),
+                Fate::Granted(claim) => match self.look_over(claim) {
+                    Taken::Fit(fit) => break Ok(fit),
+                    Taken::Refused(cause) => break Err(self.refused(cause)),
                     // Not the waiter's fault: back to its old place.
-                    None => self.perform(self.core.rejoin(&seat)),
+                    Taken::Gone => self.perform(self.core.rejoin(&seat)),
                 },
-                Fate::Closed => return Err(GetError::bare(GetErrorKind::Closed)),
-                Fate::Refused(cause) => return Err(self.failure(GetErrorKind::Down, begun, Some(cause))),
-                Fate::TimedOut => {
-                    count(&self.counts.timed_out);
-                    let cause = crate::sync::lock(&self.backoff).cause();
-                    return Err(self.failure(GetErrorKind::TimedOut, begun, cause));
-                }
+                Fate::Closed => break Err(GetError::bare(GetErrorKind::Closed)),
+                Fate::Refused(cause) => break Err(self.down(begun, cause)),
+                Fate::TimedOut => break Err(self.timed_out(begun)),
             }
+        };
+        let waited = until(clock::now(), begun);
+        match &outcome {
+            Ok(_) => {
+                self.waits.record(waited);
+                self.observing.tell(|| Event::Waited { waited });
+            }
+            Err(error) => self.observing.tell(|| Event::Abandoned { kind: error.kind(), waited }),
         }
+        outcome
+    }
+
+    /// Asks the manager whether this caller may wait.
+    fn admission(&self) -> Result<(), Cause> {
+        let manager = self.manager.load();
+        let ask = || manager.on_wait(self.core.waiting());
+        match catch_unwind(AssertUnwindSafe(ask)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Arc::new(error)),
+            Err(_) => Err(Arc::new(io::Error::other("on_wait panicked"))),
+        }
+    }
+
+    #[cold]
+    fn refused(&self, cause: Cause) -> GetError {
+        count(&self.counts.refused);
+        self.failure(GetErrorKind::Refused, clock::now(), Some(cause))
+    }
+
+    fn timed_out(&self, begun: u64) -> GetError {
+        count(&self.counts.timed_out);
+        let cause = lock(&self.backoff).cause();
+        self.failure(GetErrorKind::TimedOut, begun, cause)
+    }
+
+    fn down(&self, begun: u64, cause: Cause) -> GetError {
+        count(&self.counts.refused);
+        self.failure(GetErrorKind::Down, begun, Some(cause))
     }
 
     fn barred(&self, barred: Barred<Cause>) -> GetError {
         match barred {
             Barred::Closed => GetError::bare(GetErrorKind::Closed),
-            Barred::Crowded => self.failure(GetErrorKind::Refused, clock::now(), None),
+            Barred::Crowded => {
+                count(&self.counts.refused);
+                self.failure(GetErrorKind::Refused, clock::now(), None)
+            }
             Barred::Refused(cause) => {
                 self.hurry();
-                self.failure(GetErrorKind::Down, clock::now(), Some(cause))
+                self.down(clock::now(), cause)
             }
         }
     }
@@ -191,7 +285,7 @@ impl<M: Manager> Shared<M> {
             open: census.open,
             idle: census.idle,
             waiting: census.waiting,
-            held_here: slots.filter(|slot| self.core.slot(*slot).holder() == me).count(),
+            held_here: slots.filter(|slot| self.core.slot(*slot).holder().thread() == me).count(),
             cause,
         };
         GetError::detailed(kind, detail)

@@ -12,13 +12,15 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use crate::background;
-use crate::clock::{self, NEVER, nanos};
-use crate::manager::{CloseReason, Cut, Manager};
+use crate::clock::{self, nanos};
+use crate::deadlines::Deadlines;
+use crate::manager::{CloseReason, Manager, Watched};
 use crate::net::reactor::{Client, Reactor};
+use crate::observe::{Event, Observing};
 use crate::resident::Resident;
 use crate::settings::CLOSES_AT_ONCE;
 use crate::sync::lock;
@@ -27,39 +29,50 @@ use crate::sync::lock;
 pub(crate) struct Closer<M: Manager> {
     me: Weak<Self>,
     state: Mutex<State<M>>,
+    /// Rung when the last close has ended.
+    finished: Condvar,
+    running: Deadlines,
     counts: [AtomicU64; CloseReason::ALL.len()],
     timeout: AtomicU64,
     reactor: Arc<Reactor>,
+    observing: Arc<Observing>,
 }
 
 struct State<M: Manager> {
     queue: VecDeque<(Resident<M>, CloseReason)>,
     /// Background threads that take from the queue.
     threads: usize,
-    /// The closes under way, with their deadlines.
-    running: Vec<(u64, Arc<Cut>)>,
 }
 
 /// After no background thread could be started, the next try.
 const RETRY: Duration = Duration::from_millis(100);
 
 impl<M: Manager> Closer<M> {
-    pub(crate) fn new(timeout: Duration, reactor: Arc<Reactor>) -> Arc<Self> {
+    pub(crate) fn new(timeout: Duration, reactor: Arc<Reactor>, observing: Arc<Observing>) -> Arc<Self> {
         let closer = Arc::new_cyclic(|me| Closer {
             me: Weak::clone(me),
-            state: Mutex::new(State { queue: VecDeque::new(), threads: 0, running: Vec::new() }),
+            state: Mutex::new(State { queue: VecDeque::new(), threads: 0 }),
+            finished: Condvar::new(),
+            running: Deadlines::default(),
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             timeout: AtomicU64::new(nanos(timeout)),
             reactor,
+            observing,
         });
         closer.reactor.serve(closer.me.clone());
         closer
+    }
+
+    pub(crate) fn set_timeout(&self, timeout: Duration) {
+        // Relaxed: a setting.
+        self.timeout.store(nanos(timeout), Ordering::Relaxed);
     }
 
     /// Has a connection closed in the background. Does not block.
     pub(crate) fn close(&self, resident: Resident<M>, why: CloseReason) {
         // Relaxed: statistics.
         self.counts[why as usize].fetch_add(1, Ordering::Relaxed);
+        self.observing.tell(|| Event::Discarded { why });
         lock(&self.state).queue.push_back((resident, why));
         self.staff();
     }
@@ -68,6 +81,19 @@ impl<M: Manager> Closer<M> {
     pub(crate) fn count(&self, why: CloseReason) -> u64 {
         // Relaxed: statistics.
         self.counts[why as usize].load(Ordering::Relaxed)
+    }
+
+    /// Sleeps until nothing is left to close, or until the deadline. Returns how many closes have not ended.
+    pub(crate) fn wait_until_finished(&self, deadline: Instant) -> usize {
+        let mut state = lock(&self.state);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.threads == 0 && state.queue.is_empty() || left.is_zero() {
+                return state.threads + state.queue.len();
+            }
+            let woken = self.finished.wait_timeout(state, left);
+            state = woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
     }
 
     /// Sees to it that somebody takes from the queue.
@@ -93,6 +119,7 @@ impl<M: Manager> Closer<M> {
                 let next = state.queue.pop_front();
                 if next.is_none() {
                     state.threads -= 1;
+                    self.finished.notify_all();
                 }
                 next
             };
@@ -104,21 +131,22 @@ impl<M: Manager> Closer<M> {
     }
 
     /// Closes one connection. Blocks as long as the manager does, `close_timeout` at most if that waits on a watched socket.
-    pub(crate) fn finish(&self, resident: Resident<M>, why: CloseReason) {
-        let Resident { connection, manager, watched } = resident;
-        let cut = Arc::new(Cut::default());
-        watched.into_iter().for_each(|watched| cut.add(watched.unwatch()));
-        if why == CloseReason::PeerClosed {
-            cut.cut();
+    fn finish(&self, resident: Resident<M>, why: CloseReason) {
+        let Resident { watches, connection, manager, sockets } = resident;
+        drop(watches);
+        let begun = clock::now();
+        // The farewell is the user's code: a panic in it ends here. So does the drop of the last handle to a replaced manager.
+        let farewell = || catch_unwind(AssertUnwindSafe(move || manager.close(connection, why)));
+        let _ = if why == CloseReason::PeerClosed {
+            sockets.iter().for_each(Watched::shut_down);
+            farewell()
         } else {
             // Relaxed: a setting.
-            let deadline = clock::now().saturating_add(self.timeout.load(Ordering::Relaxed));
-            lock(&self.state).running.push((deadline, Arc::clone(&cut)));
-            self.reactor.remind(deadline);
-        }
-        // The farewell is the user's code: a panic in it ends here. So is the drop of the last handle to a replaced manager.
-        let _ = catch_unwind(AssertUnwindSafe(move || manager.close(connection, why)));
-        lock(&self.state).running.retain(|(_, running)| !Arc::ptr_eq(running, &cut));
+            let deadline = begun.saturating_add(self.timeout.load(Ordering::Relaxed));
+            self.running.run(&sockets, deadline, |deadline| self.reactor.remind(deadline), farewell)
+        };
+        drop(sockets);
+        self.observing.tell(|| Event::Closed { why, took: clock::until(clock::now(), begun) });
     }
 }
 
@@ -127,16 +155,10 @@ impl<M: Manager> Client for Closer<M> {
 
     fn tick(&self, now: u64) -> u64 {
         self.staff();
-        let mut state = lock(&self.state);
-        state.running.retain(|(deadline, cut)| {
-            if *deadline <= now {
-                cut.cut();
-            }
-            *deadline > now
-        });
-        let deadlines = state.running.iter().map(|(deadline, _)| *deadline);
-        let retry = (state.threads == 0 && !state.queue.is_empty()).then(|| now + nanos(RETRY));
-        deadlines.chain(retry).min().unwrap_or(NEVER)
+        let state = lock(&self.state);
+        let stranded = state.threads == 0 && !state.queue.is_empty();
+        let retry = if stranded { now + nanos(RETRY) } else { clock::NEVER };
+        self.running.keep(now).min(retry)
     }
 
     fn release(self: Arc<Self>) {

@@ -20,6 +20,7 @@ use crate::lockfree::bits::{Life, Notes};
 use crate::lockfree::core::{Claim, Opening};
 use crate::manager::{CloseReason, Cut, Dial, Manager, Watch};
 use crate::net::source::Interest;
+use crate::observe::Event;
 use crate::resident::Resident;
 use crate::shared::{Shared, count};
 use crate::sync::lock;
@@ -128,15 +129,42 @@ impl<M: Manager> Shared<M> {
 
     fn dial_failed(&self, opening: Opening, begun: u64, cause: Cause) {
         let in_time = self.end_dial(opening.ticket);
-        // The permit before the pace: a pace that allows a dial finds a permit for it.
-        self.perform(self.core.dial_failed(opening));
         if in_time {
-            count(&self.counts.dials_failed);
-            self.pace(|backoff, now| backoff.failed(begun, now, cause));
-        } else {
+            self.slow_down(begun, cause);
+        }
+        // The pace before the permit: or the permit would be dialed with at once.
+        self.perform(self.core.dial_failed(opening));
+        if !in_time {
+            // Its thread is free for another.
             self.pace(|_, _| {});
         }
         self.ring();
+    }
+
+    /// A dial has failed: back off.
+    fn slow_down(&self, begun: u64, cause: Cause) {
+        count(&self.counts.dials_failed);
+        self.observing.tell(|| Event::DialFailed { cause: Arc::clone(&cause) });
+        let mut began = false;
+        self.pace(|backoff, now| {
+            began = backoff.failed(begun, now, Arc::clone(&cause));
+            // Under the pace's lock: who joins the queue after this look hurries by himself, after us.
+            if self.core.waiting() > 0 {
+                backoff.hurry(now);
+            }
+        });
+        if began {
+            self.observing.tell(|| Event::OutageBegan { cause });
+        }
+    }
+
+    /// A dial has succeeded: an outage is over.
+    fn speed_up(&self) {
+        let mut lasted = None;
+        self.pace(|backoff, now| lasted = backoff.succeeded().map(|since| clock::until(now, since)));
+        if let Some(lasted) = lasted {
+            self.observing.tell(|| Event::OutageEnded { lasted });
+        }
     }
 
     /// Its thread is back. False: it was overdue, and counted as failed then.
@@ -201,11 +229,10 @@ impl<M: Manager> Shared<M> {
         let limit = self.settings.load().dial_timeout;
         for running in overdue {
             running.cut.cut();
-            count(&self.counts.dials_failed);
+            self.slow_down(running.begun, Arc::new(DialError::Overdue(limit)));
             if let Some(duty) = self.core.overdue(running.ticket) {
                 self.perform(duty);
             }
-            self.pace(|backoff, now| backoff.failed(running.begun, now, Arc::new(DialError::Overdue(limit))));
             self.ring();
         }
         let fail_fast_after = nanos(self.settings.load().fail_fast_after);
@@ -223,26 +250,34 @@ impl<M: Manager> Shared<M> {
     }
 
     /// A connection is open: watched first, then into the pool.
-    fn land(&self, mut claim: Claim, life: Life) {
+    fn land(&self, mut claim: Claim, life: Life, took: Duration) {
         count(&self.counts.opened);
+        self.observing.tell(|| Event::Opened { took });
         let shard = life.slot.index() % self.core.idle().shards();
-        let reactor = self.reactors.at(self.dispatch.home_core(shard)).unwrap_or(&self.reactor);
-        let mut unwatched = false;
-        if let Some(resident) = self.core.slot(life.slot).resident_mut(&mut claim) {
-            for watched in &mut resident.watched {
-                let watching = reactor.watch(&watched.duplicate, watched.interest, self.me.clone(), life.to_word());
-                watched.watching = watching.ok();
-                unwatched |= watched.watching.is_none() && watched.interest == Interest::HangUp;
-            }
-        }
-        if unwatched {
-            // A socket that nobody watches is looked at on every checkout.
-            self.core.note(life, Notes::PROBE);
-        }
-        self.pace(|backoff, _| backoff.succeeded());
-        self.born(life, clock::now());
+        self.watch(&mut claim, life, shard);
+        self.speed_up();
         self.perform(self.core.land(claim, shard, clock::now));
         self.ring();
+    }
+
+    fn watch(&self, claim: &mut Claim, life: Life, shard: usize) {
+        let Some(resident) = self.core.slot(life.slot).resident_mut(claim) else { return };
+        self.born(life, clock::now(), Arc::downgrade(&resident.sockets));
+        // A manager that was replaced while it dialed: its connection goes the way of those that it opened before.
+        if !Arc::ptr_eq(&resident.manager, &self.manager.load()) {
+            self.core.note(life, Notes::RETIRED);
+        }
+        let reactor = self.reactors.at(self.dispatch.home_core(shard)).unwrap_or(&self.reactor);
+        for socket in resident.sockets.iter() {
+            match reactor.watch(&socket.duplicate, socket.interest, self.me.clone(), life.to_word()) {
+                Ok(watching) => resident.watches.push(watching),
+                // A socket that nobody watches is looked at on every checkout.
+                Err(_) if socket.interest == Interest::HangUp => {
+                    self.core.note(life, Notes::PROBE);
+                }
+                Err(_) => {}
+            }
+        }
     }
 }
 
@@ -252,7 +287,10 @@ fn open<M: Manager>(manager: &Arc<M>, dial: &Dial<'_>) -> Result<Resident<M>, Ca
     let mut watched = Ok(Vec::new());
     manager.watch(&connection, &mut Watch::collect(&mut watched));
     match watched {
-        Ok(watched) => Ok(Resident { connection, manager: Arc::clone(manager), watched }),
+        Ok(watched) => {
+            let (watches, sockets) = (Vec::new(), watched.into());
+            Ok(Resident { watches, connection, manager: Arc::clone(manager), sockets })
+        }
         Err(error) => Err(Arc::new(DialError::NoDescriptor(error))),
     }
 }
@@ -266,9 +304,9 @@ fn arrive<M: Manager>(mut run: Attempt<M>, resident: Resident<M>) {
     pool.end_dial(opening.ticket);
     let probe = pool.settings.load().probe_after.is_zero();
     match pool.core.admit(opening, resident, probe) {
-        Ok((claim, life)) => pool.land(claim, life),
+        Ok((claim, life)) => pool.land(claim, life, clock::until(clock::now(), run.begun)),
         Err(resident) => {
-            pool.pace(|backoff, _| backoff.succeeded());
+            pool.speed_up();
             pool.closer.close(resident, CloseReason::Surplus);
         }
     }

@@ -1,55 +1,73 @@
-//! Age: which connections have lain idle for long, and which have reached their lifetime.
+//! Age: which connections have lain idle for long, reached their lifetime, or been held for too long.
 //!
-//! No clock is read where connections are taken and given. Instead a sweep, on a reactor, compares each slot's use counter with that of
-//! the sweep before: unchanged and idle means unused in between. What it finds it writes into the notes, or, where an idle connection
-//! must go, takes that out. It runs only while something can age: once every connection that is idle has its *aged* note, nothing
-//! happens before the next expiry. A use that clears the note, and the opening of a connection, say so (see `Alarm`).
+//! No clock is read where connections are taken and given. Instead a sweep, on a reactor, compares each slot's use counter and holder with
+//! those of the sweep before: unchanged and idle means unused in between; unchanged and held means held by the same lease. What it
+//! finds it writes into the notes, or reports to the pool. It runs only while something can age: once every connection that is idle,
+//! or leased for long, has its *aged* note, nothing happens before the next expiry. A use that clears the note, and the opening of a
+//! connection, say so (see `Alarm`).
 //!
-//! So idle time is counted from the first sweep that sees a connection idle: late by one step at most, never early.
+//! So idle and held times are counted from the first sweep that sees them: late by one step at most, never early.
 #![forbid(unsafe_code)]
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use crate::clock::{NEVER, nanos};
 use crate::lockfree::bits::{Life, Notes};
 use crate::lockfree::core::Core;
+use crate::lockfree::slot::Holder;
+use crate::manager::Watched;
 use crate::settings::Settings;
 
 /// A connection that was opened, for the sweep to keep an eye on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Birth {
     pub(crate) life: Life,
     pub(crate) at: u64,
     /// When it reaches its lifetime. The jitter is drawn here, once, or connections opened together would expire together.
     pub(crate) expires: u64,
+    pub(crate) sockets: Weak<[Watched]>,
 }
 
 impl Birth {
-    pub(crate) fn new(life: Life, now: u64, max_lifetime: Option<Duration>) -> Self {
+    pub(crate) fn new(life: Life, now: u64, max_lifetime: Option<Duration>, sockets: Weak<[Watched]>) -> Self {
         let lifetime = max_lifetime.map_or(NEVER, nanos);
         // Less up to a tenth, so that what the user set is never exceeded.
         let jitter = if lifetime == NEVER { 0 } else { fastrand::u64(0..=lifetime / 10) };
-        Birth { life, at: now, expires: now.saturating_add(lifetime - jitter) }
+        Birth { life, at: now, expires: now.saturating_add(lifetime - jitter), sockets }
     }
 }
 
 /// What the sweep remembers of one connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Seen {
     life: Life,
     expires: u64,
+    /// When it is to be retired.
+    retires: u64,
+    sockets: Weak<[Watched]>,
+    /// What its slot said at the last sweep.
     uses: u64,
-    /// Since when it has been seen idle with this many uses.
-    idle_since: u64,
+    holder: Holder,
+    idle: bool,
+    /// Since when it has been so.
+    since: u64,
+    pinged: u64,
+    /// It has been reported as held for too long.
+    reported: bool,
 }
 
-/// What is to be done about a connection.
-#[derive(Debug, PartialEq, Eq)]
+/// What the pool has to do about a connection.
+#[derive(Debug)]
 pub(crate) enum Finding {
-    /// It has reached its lifetime: it must leave, wherever it is.
-    Expired(Life),
+    /// It must leave, wherever it is: its lifetime is over, or the time to retire it has come.
+    Leave(Life, bool),
     /// It has been idle for `idle_timeout`, if it is the same one with this many uses once it is taken out.
     Idle(Life, u64),
+    /// It is to be pinged, on the same terms.
+    Ping(Life, u64),
+    /// One use of it, or one hook on it, has taken too long.
+    Held(Life, Holder, Duration, Weak<[Watched]>),
 }
 
 /// The sweep's memory.
@@ -59,66 +77,129 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    /// How long a connection is unused before it counts as aged; the time from sweep to sweep while any is in use.
+    /// The time from sweep to sweep while any connection is in use, and how long one is unused before it counts as aged.
     pub(crate) fn step(settings: &Settings) -> u64 {
         const USUAL: Duration = Duration::from_secs(1);
-        let probe = if settings.probe_after.is_zero() { USUAL } else { settings.probe_after };
-        nanos(settings.idle_timeout.map_or(probe, |idle| probe.min(idle / 2)).max(Duration::from_millis(5)))
+        const SHORTEST: Duration = Duration::from_millis(5);
+        let probe = Some(settings.probe_after).filter(|probe| !probe.is_zero());
+        let parts = [
+            Some(USUAL),
+            probe,
+            settings.idle_timeout.map(|idle| idle / 2),
+            settings.ping_interval.map(|ping| ping / 2),
+            settings.hold_limit.map(|hold| hold / 4),
+            // A hook that overruns the caller's deadline is found by half of it.
+            Some((settings.wait_timeout / 2).max(SHORTEST * 10)),
+        ];
+        nanos(parts.into_iter().flatten().min().unwrap_or(USUAL).max(SHORTEST))
     }
 
-    /// Looks at all connections. Returns when to look again; `found` is told what has to be done.
+    /// Takes these under watch.
+    pub(crate) fn extend<T, R: Clone>(&mut self, births: impl IntoIterator<Item = Birth>, core: &Core<T, R>) {
+        self.seen.extend(births.into_iter().map(|birth| Seen {
+            life: birth.life,
+            expires: birth.expires,
+            retires: NEVER,
+            sockets: birth.sockets,
+            uses: core.slot(birth.life.slot).uses(),
+            holder: Holder::NOBODY,
+            idle: true,
+            since: birth.at,
+            pinged: birth.at,
+            reported: false,
+        }));
+    }
+
+    /// These are to be retired, the first at once and the last after `over`.
+    pub(crate) fn retire(&mut self, lives: &[Life], now: u64, over: u64) {
+        for seen in &mut self.seen {
+            if let Some(place) = lives.iter().position(|life| *life == seen.life) {
+                let turn = (over as u128 * place as u128 / lives.len() as u128) as u64;
+                seen.retires = seen.retires.min(now.saturating_add(turn));
+            }
+        }
+    }
+
+    /// Looks at all connections, and tells `found` what has to be done; at most `pings` are to be pinged. Returns when to look again.
     pub(crate) fn run<T, R: Clone>(
         &mut self,
         now: u64,
-        births: impl IntoIterator<Item = Birth>,
         core: &Core<T, R>,
         settings: &Settings,
+        pings: usize,
         mut found: impl FnMut(Finding),
     ) -> u64 {
         let step = Self::step(settings);
         let idle_timeout = settings.idle_timeout.map_or(NEVER, nanos);
-        self.seen.extend(births.into_iter().map(|birth| Seen {
-            life: birth.life,
-            expires: birth.expires,
-            uses: core.slot(birth.life.slot).uses(),
-            idle_since: birth.at,
-        }));
         self.seen.retain(|seen| core.slot(seen.life.slot).notes().generation() == seen.life.generation);
         let idle: Vec<u64> = (0..core.idle().words()).map(|word| core.idle().look(word)).collect();
         let mut spare = self.seen.len().saturating_sub(settings.min_idle);
         let mut due = NEVER;
-        for seen in &mut self.seen {
+        let mut to_ping = Vec::new();
+        for (place, seen) in self.seen.iter_mut().enumerate() {
             let slot = core.slot(seen.life.slot);
-            if seen.expires <= now {
-                // Once noted, a leased one needs no more of the sweep: its return reads the note.
-                if !slot.notes().has(Notes::EXPIRED) {
-                    found(Finding::Expired(seen.life));
-                }
+            if slot.notes().is_leaving() {
+                // Whoever holds it will read the note.
                 continue;
             }
-            due = due.min(seen.expires);
+            if seen.expires.min(seen.retires) <= now {
+                found(Finding::Leave(seen.life, seen.retires <= now));
+                continue;
+            }
+            due = due.min(seen.expires).min(seen.retires);
             let is_idle = idle[seen.life.slot.word()] & seen.life.slot.mask() != 0;
-            let uses = slot.uses();
-            if !is_idle || uses != seen.uses {
-                (seen.uses, seen.idle_since) = (uses, now);
+            let (uses, holder) = (slot.uses(), slot.holder());
+            if !is_idle && holder == Holder::NOBODY {
+                // Between two owners, parked, or out for a ping, which resets no age.
                 due = due.min(now + step);
                 continue;
             }
-            let idle_for = now - seen.idle_since;
-            if idle_for >= step {
-                core.note(seen.life, Notes::AGED);
-            } else {
-                due = due.min(seen.idle_since + step);
-            }
-            if spare == 0 {
+            if (uses, holder, is_idle) != (seen.uses, seen.holder, seen.idle) {
+                (seen.uses, seen.holder, seen.idle, seen.since) = (uses, holder, is_idle, now);
+                seen.reported = false;
+                due = due.min(now + step);
                 continue;
             }
-            if idle_for >= idle_timeout {
+            let lasted = now - seen.since;
+            if lasted >= step {
+                // Also when leased: its return clears the note, and says so, and until then nothing can age.
+                core.note(seen.life, Notes::AGED);
+            } else {
+                due = due.min(seen.since + step);
+            }
+            if !is_idle {
+                let limit = match holder.in_hook() {
+                    true => nanos(settings.wait_timeout),
+                    false => settings.hold_limit.map_or(NEVER, nanos),
+                };
+                if lasted >= limit && !seen.reported {
+                    seen.reported = true;
+                    found(Finding::Held(seen.life, holder, Duration::from_nanos(lasted), seen.sockets.clone()));
+                } else if !seen.reported {
+                    due = due.min(seen.since.saturating_add(limit));
+                }
+                continue;
+            }
+            if spare > 0 && lasted >= idle_timeout {
                 spare -= 1;
                 found(Finding::Idle(seen.life, uses));
-            } else {
-                due = due.min(seen.idle_since.saturating_add(idle_timeout));
+                continue;
             }
+            if spare > 0 {
+                due = due.min(seen.since.saturating_add(idle_timeout));
+            }
+            if let Some(interval) = settings.ping_interval.map(nanos) {
+                let ping_due = seen.since.max(seen.pinged).saturating_add(interval);
+                if ping_due <= now { to_ping.push((ping_due, place)) } else { due = due.min(ping_due) }
+            }
+        }
+        // Those that have gone without for longest; the rest have their turn when these are done.
+        to_ping.sort_unstable();
+        for (_, place) in to_ping.into_iter().take(pings) {
+            let seen = &mut self.seen[place];
+            seen.pinged = now;
+            due = due.min(now + step);
+            found(Finding::Ping(seen.life, seen.uses));
         }
         due
     }

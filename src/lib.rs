@@ -1,11 +1,14 @@
 //! A connection pool for blocking, latency-sensitive servers: one shard per core, lock-free checkout, idle sockets watched.
 
+mod aging;
 mod background;
 mod backoff;
 mod builder;
 mod checkout;
 mod clock;
 mod closing;
+mod control;
+mod deadlines;
 mod dial;
 mod error;
 mod expiry;
@@ -13,6 +16,7 @@ mod lease;
 mod lockfree;
 mod manager;
 mod net;
+mod observe;
 mod pool;
 mod resident;
 mod settings;
@@ -24,6 +28,7 @@ mod thread;
 mod topology;
 
 pub use builder::Builder;
+pub use control::DrainReport;
 pub use error::{BuildError, Cause, GetError, GetErrorKind};
 pub use lease::Lease;
 pub use manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
@@ -32,6 +37,7 @@ pub use net::connect_error::ConnectError;
 pub use net::reactor::Reactors;
 pub use net::tcp::TcpManager;
 pub use net::unix::UnixManager;
+pub use observe::{Event, Observer};
 pub use pool::Pool;
-pub use settings::Opening;
-pub use stats::Stats;
+pub use settings::{Opening, Settings};
+pub use stats::{ShardStats, Stats, WaitTimes};

@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::net::reactor::Watching;
 use crate::net::source::Interest;
 use crate::sync::lock;
 
@@ -44,6 +43,34 @@ pub trait Manager: Send + Sync + 'static {
     fn on_idle_data(&self, connection: &mut Self::Connection, peeked: &[u8]) -> Verdict {
         let _ = (connection, peeked);
         Verdict::Discard
+    }
+
+    /// Judges a connection that a caller is about to get: `Keep` hands it over; `Discard` closes it, and the next one is tried within
+    /// the same deadline; `Err` refuses the caller, with this error, while the connection stays in the pool.
+    ///
+    /// Runs on the caller's thread at every checkout. May block; the caller's deadline covers it: none starts after it, and one
+    /// that overruns the pool's `wait_timeout` has its socket shut down by the next sweep. The default costs nothing.
+    fn on_checkout(&self, connection: &mut Self::Connection) -> Result<Verdict, Self::Error> {
+        let _ = connection;
+        Ok(Verdict::Keep)
+    }
+
+    /// Admits a caller that has found nothing idle and is about to wait, or refuses it with an error of yours; `waiting` callers wait
+    /// before it. For shedding load by more than the number that `max_waiters` limits.
+    ///
+    /// Runs on the caller's thread, only when it would wait. Should not block.
+    fn on_wait(&self, waiting: usize) -> Result<(), Self::Error> {
+        let _ = waiting;
+        Ok(())
+    }
+
+    /// Asks an idle connection for a sign of life; `Err` closes it.
+    ///
+    /// Runs on a background thread every `ping_interval` that the connection lies idle, a few at a time, and may block for
+    /// `ping_timeout`; then its watched sockets are shut down under it. Resets neither its idle time nor its age.
+    fn ping(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
+        let _ = connection;
+        Ok(())
     }
 
     /// Judges a connection that comes back.
@@ -105,7 +132,7 @@ pub enum Outcome {
 pub enum CloseReason {
     /// The peer closed it, or its socket failed: seen by the watch.
     PeerClosed,
-    /// [`Manager::on_return`] discarded it after a use that ended well.
+    /// A hook discarded it: [`Manager::on_checkout`], or [`Manager::on_return`] after a use that ended well.
     Discarded,
     /// [`Manager::on_return`] discarded it after the closure's error.
     Failed,
@@ -121,7 +148,13 @@ pub enum CloseReason {
     Expired,
     /// It lay idle for `idle_timeout`.
     IdleTimeout,
-    /// There was no room for it: its dial was overdue, and another had taken its place.
+    /// Its ping failed.
+    PingFailed,
+    /// Its lease outlasted `hold_limit`, or a hook on it the caller's deadline, and its socket was shut down.
+    HeldTooLong,
+    /// The pool was told to [`retire`](crate::Pool::retire) it, or its manager was replaced.
+    Retired,
+    /// There were more than `max_size`, which was lowered, or its dial was overdue and another had taken its place.
     Surplus,
     /// The pool was closed.
     PoolClosed,
@@ -129,7 +162,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of the statistics.
-    pub const ALL: [CloseReason; 11] = [
+    pub const ALL: [CloseReason; 14] = [
         CloseReason::PeerClosed,
         CloseReason::Discarded,
         CloseReason::Failed,
@@ -139,6 +172,9 @@ impl CloseReason {
         CloseReason::SocketReplaced,
         CloseReason::Expired,
         CloseReason::IdleTimeout,
+        CloseReason::PingFailed,
+        CloseReason::HeldTooLong,
+        CloseReason::Retired,
         CloseReason::Surplus,
         CloseReason::PoolClosed,
     ];
@@ -155,6 +191,9 @@ impl CloseReason {
             CloseReason::SocketReplaced => "socket_replaced",
             CloseReason::Expired => "expired",
             CloseReason::IdleTimeout => "idle_timeout",
+            CloseReason::PingFailed => "ping_failed",
+            CloseReason::HeldTooLong => "held_too_long",
+            CloseReason::Retired => "retired",
             CloseReason::Surplus => "surplus",
             CloseReason::PoolClosed => "pool_closed",
         }
@@ -221,7 +260,7 @@ impl Cut {
     }
 }
 
-pub(crate) fn shut_down(socket: &OwnedFd) {
+fn shut_down(socket: &OwnedFd) {
     // Not a socket, or not connected any more: nobody blocks on it then.
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
@@ -243,9 +282,6 @@ enum Mode<'a> {
 /// A descriptor that the pool watches, by a duplicate of its own, which keeps the socket open: the peer sees no end before it closes.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    /// `None` before the registration, or where it was refused. Above `duplicate`, since fields drop in this order, and a
-    /// descriptor that closes before its watch ends leaves a registration that nobody can take off.
-    pub(crate) watching: Option<Watching>,
     pub(crate) duplicate: OwnedFd,
     /// The client's own descriptor.
     pub(crate) number: RawFd,
@@ -253,10 +289,9 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Ends the watch and leaves the duplicate.
-    pub(crate) fn unwatch(self) -> OwnedFd {
-        drop(self.watching);
-        self.duplicate
+    /// Whoever blocks on it returns. Does not block.
+    pub(crate) fn shut_down(&self) {
+        shut_down(&self.duplicate);
     }
 }
 
@@ -311,7 +346,7 @@ impl<'a> Watch<'a> {
 fn collect(into: &mut io::Result<Vec<Watched>>, fd: BorrowedFd<'_>, interest: Interest) {
     let Ok(watched) = into else { return };
     match fd.try_clone_to_owned() {
-        Ok(duplicate) => watched.push(Watched { duplicate, number: fd.as_raw_fd(), interest, watching: None }),
+        Ok(duplicate) => watched.push(Watched { duplicate, number: fd.as_raw_fd(), interest }),
         Err(error) => *into = Err(error),
     }
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkout::Patience;
-use crate::error::GetError;
+use crate::control::DrainReport;
+use crate::error::{BuildError, GetError};
 use crate::lease::Lease;
 use crate::manager::Manager;
+use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::stats::Stats;
 
@@ -106,6 +108,71 @@ impl<M: Manager> Pool<M> {
     /// in the background, leased ones when they are given back. Returns at once. Idempotent.
     pub fn close(&self) {
         self.shared.close();
+    }
+
+    /// Ends the pool in good order: [`close`](Pool::close), then waits until every lease has come back and every connection is closed, up to
+    /// `limit`, and reports what has not.
+    pub fn drain(&self, limit: Duration) -> DrainReport {
+        self.shared.drain(limit)
+    }
+
+    /// Changes settings while the pool runs: `change` gets the present ones. All are checked; if one is outside its limits, nothing changes.
+    ///
+    /// A lowered `max_size` closes idle connections above it at once and leased ones when they are given back; it may be raised up to
+    /// the pool's `capacity`. No lease and no waiter is disturbed.
+    ///
+    /// ```
+    /// # use corepool::*;
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u32;
+    /// #     type Error = std::io::Error;
+    /// #     fn connect(&self, _: &Dial<'_>) -> std::io::Result<u32> { Ok(7) }
+    /// # }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder(Numbers).max_size(4).capacity(64).build()?;
+    /// pool.reconfigure(|settings| {
+    ///     settings.max_size = 32;
+    ///     settings.min_idle = 8;
+    /// })?;
+    /// assert!(pool.reconfigure(|settings| settings.max_size = 65).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`BuildError::Setting`] names the setting and its limit.
+    pub fn reconfigure(&self, change: impl FnOnce(&mut Settings)) -> Result<(), BuildError> {
+        self.shared.reconfigure(change)
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        Settings::clone(&self.shared.settings.load())
+    }
+
+    /// Has all connections that are open now leave the pool: leased ones when they are given back, idle ones spread over this time, so
+    /// that the endpoint is not dialed all at once. Zero: now. For a failover, or a change of names. None is cut.
+    pub fn retire(&self, over: Duration) {
+        self.shared.retire_all(over);
+    }
+
+    /// Opens all further connections by `manager`, with new credentials or at another address, and [`retire`](Pool::retire)s those of
+    /// the old one, whose hooks still run on the old one. Whoever waits is served by the new one; a backoff of the old
+    /// endpoint is forgotten.
+    pub fn replace_manager(&self, manager: M, over: Duration) {
+        self.shared.replace_manager(manager, over);
+    }
+
+    /// Hands out no connection until [`resume`](Pool::resume): callers wait, within their own deadlines, and `try_get` is busy. What is leased is
+    /// given back as usual. For the minute in which the endpoint must be left alone. Idempotent.
+    pub fn pause(&self) {
+        self.shared.pause();
+    }
+
+    /// Ends a [`pause`](Pool::pause).
+    pub fn resume(&self) {
+        self.shared.resume();
     }
 
     /// Whether all that must hold when nothing is under way does hold. For tests, which make sure that nothing is.

@@ -1,10 +1,9 @@
-//! Every setting of a pool, with its default and its limits, checked all in one place.
+//! Every setting of a pool that may change while it runs, with its default and its limits, checked all in one place.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use crate::error::BuildError;
-use crate::lockfree::bits::SlotId;
 
 /// How a pool opens its first connections.
 ///
@@ -23,33 +22,64 @@ pub enum Opening {
     Lazy,
 }
 
-/// The settings as they are in force.
+/// The settings that a running pool can change, by [`Pool::reconfigure`](crate::Pool::reconfigure). Each is described at the setter of
+/// its name in [`Builder`](crate::Builder).
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) max_size: usize,
-    pub(crate) min_idle: usize,
-    pub(crate) opening: Opening,
-    pub(crate) wait_timeout: Duration,
-    pub(crate) max_waiters: usize,
-    pub(crate) handoff_after: Duration,
-    pub(crate) dial_timeout: Duration,
-    pub(crate) dials_at_once: usize,
-    pub(crate) fail_fast_after: Duration,
-    pub(crate) close_timeout: Duration,
-    pub(crate) probe_after: Duration,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) max_lifetime: Option<Duration>,
+#[non_exhaustive]
+pub struct Settings {
+    /// The most connections, open and being opened. Up to the pool's `capacity`. Lowered: idle connections above it are closed at
+    /// once, leased ones when they are given back.
+    pub max_size: usize,
+    /// Connections that are kept open.
+    pub min_idle: usize,
+    /// How long `get` and `with` wait.
+    pub wait_timeout: Duration,
+    /// Callers that may wait at once.
+    pub max_waiters: usize,
+    /// When a return goes to the caller that has waited longest.
+    pub handoff_after: Duration,
+    /// How long a dial may take.
+    pub dial_timeout: Duration,
+    /// Dials at a time.
+    pub dials_at_once: usize,
+    /// When callers are refused instead of waiting.
+    pub fail_fast_after: Duration,
+    /// How long a close may take.
+    pub close_timeout: Duration,
+    /// How long a connection lies idle before a checkout peeks at it.
+    pub probe_after: Duration,
+    /// How long a connection may lie idle.
+    pub idle_timeout: Option<Duration>,
+    /// How old a connection may grow. Those that are open keep the age they were born with.
+    pub max_lifetime: Option<Duration>,
+    /// How often an idle connection is pinged.
+    pub ping_interval: Option<Duration>,
+    /// How long a ping may take.
+    pub ping_timeout: Duration,
+    /// How long a lease may be held.
+    pub hold_limit: Option<Duration>,
+    /// Whether the socket of a lease that is held longer is shut down.
+    pub cut_held: bool,
 }
 
 /// Connections that one pool closes at a time, each on a background thread.
 pub(crate) const CLOSES_AT_ONCE: usize = 4;
 
+/// Connections that one pool pings at a time, each on a background thread.
+pub(crate) const PINGS_AT_ONCE: usize = 4;
+
+/// The most shards of a pool.
+pub(crate) const SHARDS_LIMIT: usize = 1_024;
+
 impl Settings {
-    pub(crate) fn check(&self, shards: usize) -> Result<(), BuildError> {
-        within("shards", shards, 1, 1_024)?;
-        within("max_size", self.max_size, 1, SlotId::CAPACITY_LIMIT)?;
+    /// Checks all of them. The pool has this many slots.
+    pub(crate) fn check(&self, capacity: usize) -> Result<(), BuildError> {
+        if self.max_size == 0 || self.max_size > capacity {
+            let limit = format!("must be 1 to {capacity}, the pool's capacity");
+            return Err(BuildError::Setting { name: "max_size", given: self.max_size.to_string(), limit });
+        }
         if self.min_idle > self.max_size {
-            let limit = format!("max_size is {}", self.max_size);
+            let limit = format!("must be at most max_size, which is {}", self.max_size);
             return Err(BuildError::Setting { name: "min_idle", given: self.min_idle.to_string(), limit });
         }
         within("dials_at_once", self.dials_at_once, 1, 64)?;
@@ -57,21 +87,20 @@ impl Settings {
         at_least("close_timeout", Some(self.close_timeout), Duration::from_millis(1))?;
         at_least("idle_timeout", self.idle_timeout, Duration::from_millis(10))?;
         at_least("max_lifetime", self.max_lifetime, Duration::from_millis(20))?;
-        if let Opening::Wait(limit) = self.opening {
-            at_least("opening", Some(limit), Duration::from_millis(1))?;
-        }
-        Ok(())
+        at_least("ping_interval", self.ping_interval, Duration::from_millis(10))?;
+        at_least("ping_timeout", Some(self.ping_timeout), Duration::from_millis(1))?;
+        at_least("hold_limit", self.hold_limit, Duration::from_millis(10))
     }
 }
 
-fn within(name: &'static str, given: usize, least: usize, most: usize) -> Result<(), BuildError> {
+pub(crate) fn within(name: &'static str, given: usize, least: usize, most: usize) -> Result<(), BuildError> {
     if (least..=most).contains(&given) {
         return Ok(());
     }
     Err(BuildError::Setting { name, given: given.to_string(), limit: format!("must be {least} to {most}") })
 }
 
-fn at_least(name: &'static str, given: Option<Duration>, least: Duration) -> Result<(), BuildError> {
+pub(crate) fn at_least(name: &'static str, given: Option<Duration>, least: Duration) -> Result<(), BuildError> {
     match given {
         Some(given) if given < least => {
             let limit = format!("must be {least:?} or more");

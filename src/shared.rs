@@ -1,28 +1,31 @@
 //! The pool itself, as all its handles, leases and threads share it: the concurrent core and the policy around it.
 //!
-//! This file has the parts and the two ways in from a reactor; `checkout.rs` the callers' way in and out, `dial.rs` the dials.
+//! This file has the parts, and the ways in from a reactor. What is done with them stands in `checkout.rs` (the callers' way in and
+//! out), `dial.rs`, `aging.rs` (what the sweep finds) and `control.rs` (what its owner changes while it runs).
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use arc_swap::ArcSwap;
 
 use crate::background;
 use crate::backoff::Backoff;
-use crate::clock::{self, NEVER, nanos};
+use crate::clock::{NEVER, nanos};
 use crate::closing::Closer;
+use crate::deadlines::Deadlines;
 use crate::dial::Dials;
 use crate::error::Cause;
-use crate::expiry::{Birth, Finding, Sweep};
+use crate::expiry::{Birth, Sweep};
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::core::{Core, Duty, Limits};
+use crate::lockfree::core::{Claim, Core, Duty, Limits};
 use crate::manager::{CloseReason, Manager};
 use crate::net::reactor::{Client, Reactor, Reactors};
+use crate::observe::Observing;
 use crate::resident::Resident;
-use crate::settings::{Opening, Settings};
-use crate::stats::Stats;
-use crate::sync::lock;
+use crate::settings::Settings;
+use crate::stats::{Shards, Waits};
 use crate::sys;
 use crate::topology::Dispatch;
 
@@ -30,12 +33,11 @@ use crate::topology::Dispatch;
 pub(crate) struct Shared<M: Manager> {
     pub(crate) core: Core<Resident<M>, Cause>,
     pub(crate) dispatch: Dispatch,
-    /// For each shard, how many of its callers' takes were steals.
-    pub(crate) stolen: Box<[AtomicU64]>,
     pub(crate) me: Weak<Shared<M>>,
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) manager: ArcSwap<M>,
     pub(crate) closer: Arc<Closer<M>>,
+    pub(crate) observing: Arc<Observing>,
     pub(crate) reactors: Reactors,
     /// The reactor that keeps this pool's deadlines.
     pub(crate) reactor: Arc<Reactor>,
@@ -45,14 +47,20 @@ pub(crate) struct Shared<M: Manager> {
     /// Rung whenever a dial has ended, for a build that waits.
     pub(crate) dialed: (Mutex<()>, Condvar),
     /// `Opening::Lazy` before the first caller: `min_idle` is not kept yet.
-    lazy: AtomicBool,
+    pub(crate) lazy: AtomicBool,
 
-    births: Mutex<Vec<Birth>>,
-    sweep: Mutex<Sweep>,
+    pub(crate) births: Mutex<Vec<Birth>>,
+    pub(crate) sweep: Mutex<Sweep>,
     /// When the next sweep is due.
-    sweep_due: AtomicU64,
+    pub(crate) sweep_due: AtomicU64,
+    pub(crate) pings: Deadlines,
+    pub(crate) pinging: AtomicUsize,
+    /// One at a time: settings and limits change together.
+    pub(crate) reconfiguring: Mutex<()>,
 
     pub(crate) counts: Counts,
+    pub(crate) waits: Waits,
+    pub(crate) shards: Shards,
 }
 
 /// What is counted off the hot path.
@@ -60,10 +68,13 @@ pub(crate) struct Shared<M: Manager> {
 pub(crate) struct Counts {
     pub(crate) waited: AtomicU64,
     pub(crate) timed_out: AtomicU64,
+    pub(crate) refused: AtomicU64,
     pub(crate) dials: AtomicU64,
     pub(crate) dials_failed: AtomicU64,
     pub(crate) opened: AtomicU64,
     pub(crate) detached: AtomicU64,
+    pub(crate) hooks_overran: AtomicU64,
+    pub(crate) holds_exceeded: AtomicU64,
 }
 
 /// Adds one to a counter.
@@ -72,25 +83,25 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-fn read(counter: &AtomicU64) -> u64 {
-    // Relaxed: statistics.
-    counter.load(Ordering::Relaxed)
+/// What a pool is made of, beside its manager.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) capacity: usize,
+    pub(crate) shards: usize,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) reactors: Reactors,
+    pub(crate) observing: Arc<Observing>,
+    pub(crate) lazy: bool,
 }
 
 impl<M: Manager> Shared<M> {
     /// Builds the pool. Dials nothing yet.
-    pub(crate) fn new(
-        manager: Arc<M>,
-        settings: Settings,
-        dispatch: Dispatch,
-        shards: usize,
-        reactors: Reactors,
-    ) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn new(manager: Arc<M>, parts: Parts) -> io::Result<Arc<Self>> {
         static POOLS: AtomicU64 = AtomicU64::new(0);
+        let Parts { settings, capacity, shards, dispatch, reactors, observing, lazy } = parts;
         // Relaxed: spreads the pools' deadlines over the reactors.
         let home = POOLS.fetch_add(1, Ordering::Relaxed) as usize % shards;
         let reactor = Arc::clone(reactors.at(dispatch.home_core(home))?);
-        let lazy = settings.opening == Opening::Lazy;
         let limits = Limits {
             max_size: settings.max_size,
             floor: 0,
@@ -99,12 +110,12 @@ impl<M: Manager> Shared<M> {
             handoff_after: nanos(settings.handoff_after),
         };
         let shared = Arc::new_cyclic(|me| Shared {
-            core: Core::new(shards, settings.max_size, limits),
+            core: Core::new(shards, capacity, limits),
             dispatch,
-            stolen: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             me: Weak::clone(me),
             manager: ArcSwap::new(manager),
-            closer: Closer::new(settings.close_timeout, Arc::clone(&reactor)),
+            closer: Closer::new(settings.close_timeout, Arc::clone(&reactor), Arc::clone(&observing)),
+            observing,
             backoff: Mutex::new(Backoff::new(settings.dials_at_once)),
             settings: ArcSwap::from_pointee(settings),
             reactors,
@@ -115,7 +126,12 @@ impl<M: Manager> Shared<M> {
             births: Mutex::default(),
             sweep: Mutex::default(),
             sweep_due: AtomicU64::new(NEVER),
+            pings: Deadlines::default(),
+            pinging: AtomicUsize::new(0),
+            reconfiguring: Mutex::new(()),
             counts: Counts::default(),
+            waits: Waits::default(),
+            shards: Shards::new(shards),
         });
         shared.reactor.serve(shared.me.clone());
         Ok(shared)
@@ -145,70 +161,9 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Somebody wants connections: a lazy pool keeps `min_idle` from now on.
-    pub(crate) fn awaken(&self) {
-        // Relaxed: whoever is first sets the floor, under the core's lock.
-        if self.lazy.load(Ordering::Relaxed) && self.lazy.swap(false, Ordering::Relaxed) {
-            let floor = self.settings.load().min_idle;
-            self.set_floor(floor);
-        }
-    }
-
-    /// Keeps this many connections open from now on.
-    pub(crate) fn set_floor(&self, floor: usize) {
-        self.perform(self.core.limit(|limits| limits.floor = floor));
-    }
-
-    /// A connection was opened: the sweep keeps an eye on it.
-    pub(crate) fn born(&self, life: Life, now: u64) {
-        let birth = Birth::new(life, now, self.settings.load().max_lifetime);
-        lock(&self.births).push(birth);
-        self.sweep_by(birth.expires.min(now + Sweep::step(&self.settings.load())));
-    }
-
-    /// A connection was used that the sweep had taken for aged, so there is something that can age again.
-    pub(crate) fn rejuvenated(&self) {
-        self.sweep_by(clock::now() + Sweep::step(&self.settings.load()));
-    }
-
-    fn sweep_by(&self, due: u64) {
-        // Relaxed: made visible to the reactor by the alarm's edge (E9).
-        self.sweep_due.fetch_min(due, Ordering::Relaxed);
-        self.reactor.remind(due);
-    }
-
-    fn run_sweep(&self, now: u64) {
-        // Relaxed: as in `sweep_by`; what is lowered from here on is seen by the next look.
-        if self.sweep_due.load(Ordering::Relaxed) > now {
-            return;
-        }
-        self.sweep_due.store(NEVER, Ordering::Relaxed);
-        let births = std::mem::take(&mut *lock(&self.births));
-        let settings = self.settings.load();
-        let found = |finding| match finding {
-            Finding::Expired(life) => {
-                if let Some(duty) = self.core.dismiss(life, Notes::EXPIRED) {
-                    self.perform(duty);
-                }
-            }
-            Finding::Idle(life, uses) => self.close_idle(life, uses),
-        };
-        let due = lock(&self.sweep).run(now, births, &self.core, &settings, found);
-        self.sweep_due.fetch_min(due, Ordering::Relaxed);
-    }
-
-    fn close_idle(&self, life: Life, uses: u64) {
-        let Some(claim) = self.core.remove(life.slot) else { return };
-        let slot = self.core.slot(life.slot);
-        if slot.uses() == uses && slot.notes().generation() == life.generation {
-            self.retire(claim, CloseReason::IdleTimeout);
-        } else {
-            self.perform(self.core.settle(claim, 0, clock::now));
-        }
-    }
-
     /// Takes an owned connection out of the pool and has it closed.
-    pub(crate) fn retire(&self, claim: crate::lockfree::core::Claim, why: CloseReason) {
+    #[cold]
+    pub(crate) fn retire(&self, claim: Claim, why: CloseReason) {
         let mut duty = self.core.retire(claim);
         if let Some((resident, _)) = duty.close.take() {
             self.closer.close(resident, why);
@@ -216,58 +171,38 @@ impl<M: Manager> Shared<M> {
         self.perform(duty);
     }
 
-    /// Closes the pool: see [`Pool::close`](crate::Pool::close).
-    pub(crate) fn close(&self) {
-        for (resident, _) in self.core.close() {
-            self.closer.close(resident, CloseReason::PoolClosed);
-        }
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        let census = self.core.census();
-        let slots = (0..self.core.capacity()).map(crate::lockfree::bits::SlotId::at);
-        Stats {
-            open: census.open,
-            idle: census.idle.min(census.open),
-            leased: census.open.saturating_sub(census.idle),
-            opening: census.opening,
-            waiting: census.waiting,
-            leases: slots.map(|slot| self.core.slot(slot).uses()).sum(),
-            stolen: self.stolen.iter().map(read).sum(),
-            waited: read(&self.counts.waited),
-            timed_out: read(&self.counts.timed_out),
-            dials: read(&self.counts.dials),
-            dials_failed: read(&self.counts.dials_failed),
-            opened: read(&self.counts.opened),
-            detached: read(&self.counts.detached),
-            closed: CloseReason::ALL.map(|why| self.closer.count(why)),
+    /// Has a connection leave the pool: at once if it is idle, else when it is given back.
+    pub(crate) fn dismiss(&self, life: Life, flag: crate::lockfree::bits::Flag) {
+        if let Some(duty) = self.core.dismiss(life, flag) {
+            self.perform(duty);
         }
     }
 }
 
 /// Why a connection with these notes leaves. Without any that says so, the pool is closed.
 pub(crate) fn reason(notes: Notes) -> CloseReason {
-    if notes.has(Notes::DEAD) {
-        CloseReason::PeerClosed
-    } else if notes.has(Notes::EXPIRED) {
-        CloseReason::Expired
-    } else {
-        CloseReason::PoolClosed
-    }
+    // Cut before dead: to shut a socket down looks like a hang-up too.
+    let reasons = [
+        (Notes::CUT, CloseReason::HeldTooLong),
+        (Notes::DEAD, CloseReason::PeerClosed),
+        (Notes::EXPIRED, CloseReason::Expired),
+        (Notes::RETIRED, CloseReason::Retired),
+        (Notes::SURPLUS, CloseReason::Surplus),
+    ];
+    let noted = reasons.into_iter().find(|(flag, _)| notes.has(*flag));
+    noted.map_or(CloseReason::PoolClosed, |(_, why)| why)
 }
 
 impl<M: Manager> Client for Shared<M> {
     fn hung_up(&self, key: u64) {
-        if let Some(duty) = self.core.dismiss(Life::from_word(key), Notes::DEAD) {
-            self.perform(duty);
-        }
+        self.dismiss(Life::from_word(key), Notes::DEAD);
     }
 
     fn tick(&self, now: u64) -> u64 {
         let dials = self.tick_dials(now);
         self.run_sweep(now);
-        // Relaxed: as in `sweep_by`.
-        dials.min(self.sweep_due.load(Ordering::Relaxed))
+        // Relaxed: made visible by the alarm's edge (E9).
+        dials.min(self.pings.keep(now)).min(self.sweep_due.load(Ordering::Relaxed))
     }
 
     fn release(self: Arc<Self>) {

@@ -1,12 +1,32 @@
-//! A small number for each thread, to say in a slot who uses it: one load of a thread-local without a destructor, so that a lease
-//! may also be taken and dropped while a thread ends.
+//! A small number for each thread, to say in a slot who uses it, and the name that belongs to it.
+//!
+//! The number is one load of a thread-local without a destructor, so that a lease may also be taken and dropped while a thread ends.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::sync::lock;
 
 thread_local! {
     static NUMBER: Cell<u32> = const { Cell::new(0) };
+    /// Forgets the name when the thread ends.
+    static FAREWELL: Cell<Option<Farewell>> = const { Cell::new(None) };
+}
+
+/// The names of the threads that have one and have used a pool.
+static NAMES: Mutex<Option<HashMap<u32, String>>> = Mutex::new(None);
+
+struct Farewell(u32);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if let Some(names) = &mut *lock(&NAMES) {
+            names.remove(&self.0);
+        }
+    }
 }
 
 /// This thread's number, from 1. Numbers come round after four thousand million threads; they only ever label.
@@ -24,5 +44,17 @@ fn assign() -> u32 {
     // Relaxed: only distinctness matters. At least 1, also after it has come round.
     let number = NEXT.fetch_add(1, Ordering::Relaxed).max(1);
     NUMBER.set(number);
+    // A thread that is ending already keeps its number for a name, since nobody would forget the name.
+    if FAREWELL.try_with(|farewell| farewell.set(Some(Farewell(number)))).is_ok()
+        && let Some(name) = std::thread::current().name()
+    {
+        lock(&NAMES).get_or_insert_default().insert(number, name.to_owned());
+    }
     number
+}
+
+/// The name of the thread with this number, or "thread N".
+pub(crate) fn name(number: u32) -> String {
+    let known = lock(&NAMES).as_ref().and_then(|names| names.get(&number).cloned());
+    known.unwrap_or_else(|| format!("thread {number}"))
 }

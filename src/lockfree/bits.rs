@@ -7,8 +7,8 @@
 //! slot id     15 ........ 6  5 ............ 0
 //!            [ idle word    ][ bit, never 63 ]
 //!
-//! notes       63 ............ 16  15 ... 6  5      4     3        2        1        0
-//!            [ generation        ][ unused ][PROBE][AGED][SURPLUS][RETIRED][EXPIRED][DEAD]
+//! notes       63 ............ 16  15 ... 7  6    5      4     3        2        1        0
+//!            [ generation        ][ unused ][CUT][PROBE][AGED][SURPLUS][RETIRED][EXPIRED][DEAD]
 //! ```
 
 use std::fmt;
@@ -100,9 +100,11 @@ impl Notes {
     pub(crate) const AGED: Flag = Flag(1 << 4);
     /// It is to be looked at on every checkout. Set at birth, never cleared.
     pub(crate) const PROBE: Flag = Flag(1 << 5);
+    /// Its socket was shut down because its lease, or a hook on it, took too long.
+    pub(crate) const CUT: Flag = Flag(1 << 6);
 
     /// The flags with which a connection must not be used again.
-    const LEAVING: u64 = Self::DEAD.0 | Self::EXPIRED.0 | Self::RETIRED.0 | Self::SURPLUS.0;
+    const LEAVING: u64 = Self::DEAD.0 | Self::EXPIRED.0 | Self::RETIRED.0 | Self::SURPLUS.0 | Self::CUT.0;
 
     pub(super) fn born(generation: u64, probe: bool) -> Self {
         // 48 bits: a slot that lived a thousand lives a second would take 8,900 years to come round.
@@ -144,6 +146,7 @@ impl fmt::Debug for Notes {
             (Self::SURPLUS, "surplus"),
             (Self::AGED, "aged"),
             (Self::PROBE, "probe"),
+            (Self::CUT, "cut"),
         ];
         names.iter().filter(|(flag, _)| self.has(*flag)).try_for_each(|(_, name)| write!(f, " {name}"))
     }

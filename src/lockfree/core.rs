@@ -156,6 +156,11 @@ impl<T, R: Clone> Core<T, R> {
         if queue.closed || self.slot(claim.slot()).notes().is_leaving() {
             return (None, self.vacate(queue, claim));
         }
+        if let Some(parked) = &mut queue.parked {
+            // A note that comes from now on finds it here: `dismiss` looks under the lock.
+            parked.insert(claim.slot());
+            return (None, None);
+        }
         if queue.head_is_due(now) {
             return (queue.settle_head(Fate::Granted(claim)), None);
         }
@@ -196,8 +201,38 @@ impl<T, R: Clone> Core<T, R> {
     /// For the flags with which a connection must leave. `None`: that life was over or knew it already, or it is leased.
     pub(crate) fn dismiss(&self, life: Life, flag: Flag) -> Option<Duty<T>> {
         // First the note, then the removal: a return that publishes after the removal's look reads the note (E2).
-        let noted = self.slot(life.slot).note(life.generation, flag);
-        (noted && self.idle.remove_anywhere(life.slot)).then(|| self.settle(Claim::of(life.slot), 0, || 0))
+        if !self.slot(life.slot).note(life.generation, flag) {
+            return None;
+        }
+        if self.idle.remove_anywhere(life.slot) {
+            return Some(self.settle(Claim::of(life.slot), 0, || 0));
+        }
+        self.dismiss_parked(life.slot)
+    }
+
+    /// The noted connection is not idle: leased, or parked by a pause.
+    fn dismiss_parked(&self, slot: SlotId) -> Option<Duty<T>> {
+        let mut queue = self.lock();
+        let parked = queue.parked.as_mut()?;
+        // Not leaving: it is the slot's next life that is parked here.
+        if !self.slot(slot).notes().is_leaving() || !parked.remove(&slot) {
+            return None;
+        }
+        let resident = self.vacate(&mut queue, Claim::of(slot));
+        Some(self.finish(queue, None).closing(resident))
+    }
+
+    /// Every connection in the pool, and whether it looks idle.
+    pub(crate) fn lives(&self) -> Vec<(Life, bool)> {
+        let queue = self.lock();
+        let reserved = queue.reserved();
+        let slots = (0..self.capacity()).map(SlotId::at);
+        let lived_in = slots.filter(|slot| !queue.vacant.contains(slot) && !reserved.contains(slot));
+        let life = |slot: SlotId| {
+            let life = Life { slot, generation: self.slot(slot).notes().generation() };
+            (life, self.idle.look(slot.word()) & slot.mask() != 0)
+        };
+        lived_in.map(life).collect()
     }
 
     /// Notes `flag` on one life for its next holder, where it is. For the flags that only ask for a look.
@@ -297,6 +332,11 @@ impl<T, R: Clone> Core<T, R> {
         slot.map(Claim::of)
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// How many slots are in which state.
     pub(crate) fn census(&self) -> Census {
         let queue = self.lock();
@@ -304,7 +344,8 @@ impl<T, R: Clone> Core<T, R> {
         Census {
             open: queue.taken(self.capacity()) - opening,
             opening,
-            idle: (0..self.idle.shards()).map(|shard| self.idle.count(shard)).sum(),
+            idle: (0..self.idle.shards()).map(|shard| self.idle.count(shard)).sum::<usize>()
+                + queue.parked.as_ref().map_or(0, |parked| parked.len()),
             waiting: queue.waiting.len(),
         }
     }
@@ -317,7 +358,8 @@ impl<T, R: Clone> Core<T, R> {
         if queue.closed {
             return None;
         }
-        let asked = if queue.room_to_dial(1, self.capacity()) > 0 { queue.reserve() } else { None };
+        let asked =
+            if queue.parked.is_none() && queue.room_to_dial(1, self.capacity()) > 0 { queue.reserve() } else { None };
         let mut duty = self.finish(queue, None);
         duty.dial.extend(asked);
         Some(duty)
@@ -348,6 +390,11 @@ impl<T, R: Clone> Core<T, R> {
     pub(crate) fn land(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
         let mut queue = self.lock();
         queue.arriving -= 1;
+        if queue.taken(self.capacity()) > queue.limits.max_size {
+            // The limit was lowered while it was being dialed.
+            let slot = self.slot(claim.slot());
+            slot.note(slot.notes().generation(), Notes::SURPLUS);
+        }
         let (bell, resident) = self.give_locked(&mut queue, claim, shard, now);
         self.finish(queue, bell).closing(resident)
     }
@@ -381,18 +428,57 @@ impl<T, R: Clone> Core<T, R> {
         self.finish(queue, None)
     }
 
+    /// From now on nobody is given anything: callers wait, returns are parked. What is leased stays so.
+    pub(crate) fn pause(&self) {
+        let mut queue = self.lock();
+        if !queue.closed && queue.parked.is_none() {
+            // WAIT stays behind in every word, so all that comes back comes to the lock.
+            queue.parked = Some(self.idle.seal().into_iter().collect());
+            queue.announced = true;
+        }
+    }
+
+    /// Ends a pause: everything parked is idle again. Returns, beside the duty, what has died meanwhile.
+    pub(crate) fn resume(&self) -> (Duty<T>, Vec<(T, Notes)>) {
+        let mut queue = self.lock();
+        let mut dead = Vec::new();
+        for slot in queue.parked.take().into_iter().flatten() {
+            let shard = slot.index() % self.idle.shards();
+            let (bell, resident) = self.give_locked(&mut queue, Claim::of(slot), shard, || 0);
+            debug_assert!(bell.is_none() || queue.limits.handoff_after == 0);
+            bell.inspect(|bell| bell.notify_one());
+            dead.extend(resident);
+        }
+        (self.finish(queue, None), dead)
+    }
+
     /// Closes: wakes all waiters and takes out all that is idle. What is leased leaves when it is given; nothing enters any more.
     /// Idempotent.
     pub(crate) fn close(&self) -> Vec<(T, Notes)> {
         let mut queue = self.lock();
         queue.closed = true;
         queue.announced = true;
-        let claims = self.idle.seal().into_iter().map(Claim::of);
-        let residents: Vec<_> = claims.filter_map(|claim| self.vacate(&mut queue, claim)).collect();
+        let parked = queue.parked.take().into_iter().flatten();
+        let claims: Vec<_> = self.idle.seal().into_iter().chain(parked).map(Claim::of).collect();
+        let residents = claims.into_iter().filter_map(|claim| self.vacate(&mut queue, claim)).collect();
         let bells: Vec<_> = std::iter::from_fn(|| queue.settle_head(Fate::Closed)).collect();
-        drop(queue);
+        let duty = self.finish(queue, None);
+        debug_assert!(duty.is_none(), "a closed pool dials nothing");
         bells.iter().for_each(|bell| bell.notify_one());
         residents
+    }
+
+    /// Sleeps until the pool, which is closed, has no connection left. `left` as for [`wait`](Core::wait). False: the time is up.
+    pub(crate) fn wait_until_empty(&self, mut left: impl FnMut() -> Option<Option<Duration>>) -> bool {
+        let mut queue = self.lock();
+        let emptied = Arc::clone(&queue.emptied);
+        while queue.vacant.len() < self.capacity() {
+            match left() {
+                None => return false,
+                Some(left) => queue = nap(&emptied, queue, &self.queue, left),
+            }
+        }
+        true
     }
 
     // ---- the end of every critical section ---------------------------------------------------------------------------------
@@ -413,7 +499,10 @@ impl<T, R: Clone> Core<T, R> {
     /// Nobody may sleep beside an idle connection, or beside room to open one.
     fn balance(&self, queue: &mut Queue<R>) -> After {
         let mut after = After { bells: Vec::new(), dial: Vec::new() };
-        if queue.closed {
+        if queue.closed && queue.vacant.len() == self.capacity() {
+            queue.emptied.notify_all();
+        }
+        if queue.closed || queue.parked.is_some() {
             return after;
         }
         if let Some(reason) = queue.refusal.clone()
@@ -454,9 +543,10 @@ impl<T, R: Clone> Core<T, R> {
         for (index, slot) in self.slots.iter().enumerate() {
             let id = SlotId::at(index);
             let vacant = queue.vacant.contains(&id);
+            let parked = queue.parked.as_ref().is_some_and(|parked| parked.contains(&id));
             let idle = self.idle.look(id.word()) & id.mask() != 0;
-            if vacant == idle {
-                return Err(format!("{id:?} is vacant: {vacant}, idle: {idle}"));
+            if [vacant, parked, idle].iter().filter(|state| **state).count() != 1 {
+                return Err(format!("{id:?} is vacant: {vacant}, parked: {parked}, idle: {idle}"));
             }
             if idle && slot.notes().is_leaving() {
                 return Err(format!("{id:?} is idle with notes {:?}", slot.notes()));
@@ -465,10 +555,11 @@ impl<T, R: Clone> Core<T, R> {
         if queue.dialing() > 0 || !queue.settled.is_empty() {
             return Err(format!("{} dials and {} fates are left over", queue.dialing(), queue.settled.len()));
         }
-        if !queue.waiting.is_empty() && (self.idle.any() || queue.room_to_dial(1, self.capacity()) > 0) {
+        let paused = queue.parked.is_some();
+        if !queue.waiting.is_empty() && !paused && (self.idle.any() || queue.room_to_dial(1, self.capacity()) > 0) {
             return Err(format!("{} wait beside something to be had", queue.waiting.len()));
         }
-        let wait = queue.closed || !queue.waiting.is_empty();
+        let wait = queue.closed || paused || !queue.waiting.is_empty();
         if self.idle.wait_everywhere() != Some(wait) {
             return Err(format!("WAIT should be {wait}, is {:?}", self.idle.wait_everywhere()));
         }

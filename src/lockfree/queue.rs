@@ -30,6 +30,10 @@ pub(super) struct Queue<R> {
     /// An idle bit may be set. False only if there is none: while WAIT is up, bits appear under the lock alone.
     pub(super) stirred: bool,
     pub(super) closed: bool,
+    /// Nobody is given anything: what is idle or comes back is parked here until the pool resumes.
+    pub(super) parked: Option<BTreeSet<SlotId>>,
+    /// Rung when a closed pool has become empty.
+    pub(super) emptied: Arc<Condvar>,
     /// The endpoint is down for good enough: whoever would wait without an open connection in sight is told this instead.
     pub(super) refusal: Option<R>,
 
@@ -106,6 +110,8 @@ impl<R> Queue<R> {
             announced: false,
             stirred: false,
             closed: false,
+            parked: None,
+            emptied: Arc::new(Condvar::new()),
             refusal: None,
             vacant: (0..capacity).map(SlotId::at).collect(),
             opening: BTreeMap::new(),
@@ -148,6 +154,11 @@ impl<R> Queue<R> {
     /// Connections open, or to be soon: every slot that is not vacant.
     pub(super) fn taken(&self, capacity: usize) -> usize {
         capacity - self.vacant.len()
+    }
+
+    /// Slots reserved for dials.
+    pub(super) fn reserved(&self) -> BTreeSet<SlotId> {
+        self.opening.values().copied().collect()
     }
 
     /// Dials whose connection is not in the pool yet.

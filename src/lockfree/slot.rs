@@ -7,7 +7,7 @@
 
 use super::bits::{Flag, Notes, SlotId};
 use crate::sync::UnsafeCell;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The ownership of a slot. It exists once for each slot that is neither idle nor vacant, and ends in a give or a retire.
 ///
@@ -34,7 +34,7 @@ impl Claim {
 pub(crate) struct Slot<T> {
     notes: AtomicU64,
     uses: AtomicU64,
-    holder: AtomicU32,
+    holder: AtomicU64,
     resident: UnsafeCell<Option<T>>,
 }
 
@@ -48,7 +48,7 @@ impl<T> Slot<T> {
         Slot {
             notes: AtomicU64::new(0),
             uses: AtomicU64::new(0),
-            holder: AtomicU32::new(0),
+            holder: AtomicU64::new(0),
             resident: UnsafeCell::new(None),
         }
     }
@@ -114,19 +114,26 @@ impl<T> Slot<T> {
         self.resident.with_mut(|cell| unsafe { (*cell).as_mut() })
     }
 
+    /// A hook of the user's runs on the connection, on this thread.
+    #[inline]
+    pub(crate) fn enter_hook(&self, _claim: &Claim, thread: u32) {
+        // Relaxed: only the owner writes it; others read it as statistics.
+        self.holder.store(u64::from(thread) | Holder::HOOK, Ordering::Relaxed);
+    }
+
     /// A use begins: counts it and says which thread it is by.
     #[inline]
     pub(crate) fn begin_use(&self, _claim: &Claim, thread: u32) {
         // Relaxed, and a load and a store instead of an addition: only the owner writes these; others read them as statistics.
         self.uses.store(self.uses.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        self.holder.store(thread, Ordering::Relaxed);
+        self.holder.store(u64::from(thread), Ordering::Relaxed);
     }
 
-    /// The use ends.
+    /// The use, or the hook, ends.
     #[inline]
     pub(crate) fn end_use(&self, _claim: &Claim) {
         // Relaxed: as in `begin_use`.
-        self.holder.store(0, Ordering::Relaxed);
+        self.holder.store(Holder::NOBODY.0, Ordering::Relaxed);
     }
 
     /// How often a connection in this slot was used, over all its lives. 64 bits: never comes round.
@@ -135,9 +142,28 @@ impl<T> Slot<T> {
         self.uses.load(Ordering::Relaxed)
     }
 
-    /// The thread that uses it now, 0 for none.
-    pub(crate) fn holder(&self) -> u32 {
+    /// Who has it now.
+    pub(crate) fn holder(&self) -> Holder {
         // Relaxed: statistics.
-        self.holder.load(Ordering::Relaxed)
+        Holder(self.holder.load(Ordering::Relaxed))
+    }
+}
+
+/// Who has a slot: a thread's number, and whether it runs a hook on the connection or uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder(u64);
+
+impl Holder {
+    /// Idle, vacant, or with a part of the pool itself.
+    pub(crate) const NOBODY: Holder = Holder(0);
+
+    const HOOK: u64 = 1 << 32;
+
+    pub(crate) fn thread(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(crate) fn in_hook(self) -> bool {
+        self.0 & Self::HOOK != 0
     }
 }

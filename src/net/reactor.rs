@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use mio::event::Source;
@@ -30,6 +30,7 @@ use crate::clock::{self, NEVER};
 use crate::lockfree::alarm::Alarm;
 use crate::sync::lock;
 use crate::sys;
+use crate::thread;
 use crate::topology::{Dispatch, Topology};
 
 /// Whoever has descriptors watched or deadlines kept. Its methods run on a reactor thread and must not block.
@@ -145,14 +146,21 @@ pub(crate) struct Reactor {
     waker: Waker,
     alarm: Alarm,
     /// Whose each token is: the client, and its own key for the descriptor.
-    table: Mutex<HashMap<Token, (Weak<dyn Client>, u64)>>,
+    table: Mutex<HashMap<Token, Watcher>>,
     /// Those who want to be called at their deadlines.
     clients: Mutex<Vec<Weak<dyn Client>>>,
+    /// Its thread, as [`thread::number`] has it.
+    runner: AtomicU32,
+    /// It has been told of an earlier deadline, and ticks before it sleeps again. Its own thread's.
+    reminded: AtomicBool,
     stopped: AtomicBool,
     unpinned: AtomicBool,
     wakeups: AtomicU64,
     events: AtomicU64,
 }
+
+/// Whose a token is.
+type Watcher = (Weak<dyn Client>, u64);
 
 /// The waker's own token; watches are numbered from 1.
 const WAKE: Token = Token(0);
@@ -173,6 +181,8 @@ impl Reactor {
             alarm: Alarm::new(),
             table: Mutex::default(),
             clients: Mutex::default(),
+            runner: AtomicU32::new(0),
+            reminded: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             unpinned: AtomicBool::new(false),
             wakeups: AtomicU64::new(0),
@@ -199,6 +209,7 @@ impl Reactor {
         let pinned = core.is_some_and(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
         // Relaxed: statistics.
         self.unpinned.store(!pinned, Ordering::Relaxed);
+        self.runner.store(thread::number(), Ordering::Relaxed);
         let mut events = Events::with_capacity(BATCH);
         let mut due = self.tick();
         // Acquire: pairs with the Release in `stop`.
@@ -209,15 +220,16 @@ impl Reactor {
             self.wakeups.fetch_add(1, Ordering::Relaxed);
             // Interrupted: a debugger or a stop signal. Anything else cannot happen to a valid epoll.
             debug_assert!(polled.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::Interrupted) || polled.is_ok());
-            let mut reminded = false;
             for event in &events {
                 match event.token() {
-                    WAKE => reminded = true,
+                    // Relaxed: this thread's own.
+                    WAKE => self.reminded.store(true, Ordering::Relaxed),
                     token => self.report(token),
                 }
             }
             events.clear();
-            if reminded || due <= clock::now() {
+            // Relaxed: this thread's own.
+            if self.reminded.load(Ordering::Relaxed) || due <= clock::now() {
                 due = self.tick();
             }
         }
@@ -249,6 +261,8 @@ impl Reactor {
             due = due.min(client.tick(now));
             client.release();
         }
+        // Relaxed: this thread's own. What it was told of meanwhile is in the promise.
+        self.reminded.store(false, Ordering::Relaxed);
         self.alarm.promise(due)
     }
 
@@ -259,7 +273,14 @@ impl Reactor {
 
     /// A client has a deadline at `due`, which a [`tick`](Client::tick) that begins now would see.
     pub(crate) fn remind(&self, due: u64) {
-        if self.alarm.lower(due) {
+        if !self.alarm.lower(due) {
+            return;
+        }
+        // Relaxed, both: compared with this thread's own number, and told to this thread itself.
+        if self.runner.load(Ordering::Relaxed) == thread::number() {
+            // From a client that the reactor is calling just now: to wake it would have it go round once more for nothing.
+            self.reminded.store(true, Ordering::Relaxed);
+        } else {
             self.wake();
         }
     }

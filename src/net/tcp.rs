@@ -457,8 +457,9 @@ pub(super) mod tests {
         let (_listener, address) = listen();
         let manager = TcpManager::new(address.to_string());
         let conn = dial(&manager, AMPLE).unwrap();
-        let mut watched = Vec::new();
+        let mut watched = Ok(Vec::new());
         manager.watch(&conn, &mut Watch::collect(&mut watched));
+        let watched = watched.unwrap();
         assert_eq!(watched.len(), 1);
         let mut again = Watch::compare(&watched);
         manager.watch(&conn, &mut again);

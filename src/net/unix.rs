@@ -162,8 +162,9 @@ mod tests {
         let _listener = listen(&name, 8);
         let manager = UnixManager::new(&name);
         let conn = dial(&manager, AMPLE).unwrap();
-        let mut watched = Vec::new();
+        let mut watched = Ok(Vec::new());
         manager.watch(&conn, &mut Watch::collect(&mut watched));
+        let watched = watched.unwrap();
         assert_eq!(watched.len(), 1);
         assert_eq!(manager.probe_after(), Duration::ZERO);
     }

@@ -1,0 +1,43 @@
+//! Calls of the user's that may block, each with the time by which its sockets are shut down under it.
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, Mutex};
+
+use crate::clock::NEVER;
+use crate::manager::Watched;
+use crate::sync::lock;
+
+/// The calls under way. A handful: they are bounded where they are begun.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    calls: Mutex<Vec<(u64, Arc<[Watched]>)>>,
+}
+
+impl Deadlines {
+    /// Runs `call` with `deadline`, which `remind` makes known to whoever will [`keep`](Deadlines::keep) it.
+    pub(crate) fn run<R>(
+        &self,
+        sockets: &Arc<[Watched]>,
+        deadline: u64,
+        remind: impl FnOnce(u64),
+        call: impl FnOnce() -> R,
+    ) -> R {
+        lock(&self.calls).push((deadline, Arc::clone(sockets)));
+        remind(deadline);
+        let result = call();
+        lock(&self.calls).retain(|(_, running)| !Arc::ptr_eq(running, sockets));
+        result
+    }
+
+    /// Cuts short the calls whose time is up. Returns the next deadline.
+    pub(crate) fn keep(&self, now: u64) -> u64 {
+        let mut calls = lock(&self.calls);
+        calls.retain(|(deadline, sockets)| {
+            if *deadline <= now {
+                sockets.iter().for_each(Watched::shut_down);
+            }
+            *deadline > now
+        });
+        calls.iter().map(|(deadline, _)| *deadline).min().unwrap_or(NEVER)
+    }
+}

@@ -1,0 +1,174 @@
+//! What happens in a pool, told to whoever wants to log or count it.
+//!
+//! An observer is the user's code, so it may be slow, block and panic: events go through a queue and are told on a background thread, one after
+//! another. Nothing is told of a checkout or a return that finds what it needs: the hot path has no events.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::background;
+use crate::error::{Cause, GetErrorKind};
+use crate::manager::CloseReason;
+use crate::sync::lock;
+
+/// Told of everything that happens in a pool off the hot path. Set by [`Builder::observer`](crate::Builder::observer).
+///
+/// Runs on a background thread, one event at a time and in order, at most some thousand behind; what does not fit is counted in
+/// [`Event::Missed`]. May block; a panic is contained.
+pub trait Observer: Send + Sync + 'static {
+    /// Something has happened.
+    fn event(&self, event: &Event);
+}
+
+impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
+    fn event(&self, event: &Event) {
+        self(event);
+    }
+}
+
+/// What has happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection was opened.
+    Opened {
+        /// How long the dial took.
+        took: Duration,
+    },
+    /// A dial failed, or outlasted `dial_timeout`.
+    DialFailed {
+        /// What the manager said.
+        cause: Cause,
+    },
+    /// No dial succeeds any more.
+    OutageBegan {
+        /// What the first failed dial said.
+        cause: Cause,
+    },
+    /// A dial succeeded again.
+    OutageEnded {
+        /// How long after the first failed dial.
+        lasted: Duration,
+    },
+    /// A caller waited and got a connection.
+    Waited {
+        /// For how long.
+        waited: Duration,
+    },
+    /// A caller waited in vain.
+    Abandoned {
+        /// What it was told.
+        kind: GetErrorKind,
+        /// After how long.
+        waited: Duration,
+    },
+    /// A connection left the pool, to be closed.
+    Discarded {
+        /// Why.
+        why: CloseReason,
+    },
+    /// A connection that left the pool has been closed.
+    Closed {
+        /// Why it had left.
+        why: CloseReason,
+        /// How long [`Manager::close`](crate::Manager::close) took.
+        took: Duration,
+    },
+    /// A lease has been held for longer than `hold_limit`.
+    HoldExceeded {
+        /// The thread that took it: its name, or its number if it has none.
+        thread: String,
+        /// For how long it has been seen to be held.
+        held: Duration,
+        /// Whether its socket was shut down.
+        cut: bool,
+    },
+    /// A hook on a connection has outlasted the caller's deadline; its socket was shut down.
+    HookOverran {
+        /// The thread that it runs on.
+        thread: String,
+    },
+    /// A reactor could not be pinned to its core, which a sandbox may forbid; it runs unpinned.
+    Unpinned {
+        /// How many of the reactors run so.
+        reactors: usize,
+    },
+    /// The observer was too slow, and missed events.
+    Missed {
+        /// How many.
+        events: u64,
+    },
+}
+
+/// Where events wait for the observer.
+pub(crate) struct Observing {
+    observer: Option<Arc<dyn Observer>>,
+    backlog: Mutex<Backlog>,
+}
+
+#[derive(Default)]
+struct Backlog {
+    events: VecDeque<Event>,
+    missed: u64,
+    /// A background thread is telling them.
+    telling: bool,
+}
+
+/// Events that wait at most; then they are missed and counted.
+const BACKLOG: usize = 4_096;
+
+impl Observing {
+    pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Arc<Self> {
+        Arc::new(Observing { observer, backlog: Mutex::default() })
+    }
+
+    /// Has the observer told, if there is one. Does not block.
+    pub(crate) fn tell(self: &Arc<Self>, event: impl FnOnce() -> Event) {
+        if self.observer.is_none() {
+            return;
+        }
+        {
+            let mut backlog = lock(&self.backlog);
+            if backlog.events.len() < BACKLOG {
+                backlog.events.push_back(event());
+            } else {
+                backlog.missed += 1;
+            }
+            if std::mem::replace(&mut backlog.telling, true) {
+                return;
+            }
+        }
+        let me = Arc::clone(self);
+        if background::run(Box::new(move || me.drain())).is_err() {
+            // The next event tries again.
+            lock(&self.backlog).telling = false;
+        }
+    }
+
+    fn drain(&self) {
+        let Some(observer) = &self.observer else { return };
+        while let Some(event) = self.next() {
+            let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&event)));
+        }
+    }
+
+    fn next(&self) -> Option<Event> {
+        let mut backlog = lock(&self.backlog);
+        let event = backlog.events.pop_front().or_else(|| match std::mem::take(&mut backlog.missed) {
+            0 => None,
+            events => Some(Event::Missed { events }),
+        });
+        backlog.telling = event.is_some();
+        event
+    }
+}
+
+impl fmt::Debug for Observing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observing").field("observer", &self.observer.is_some()).finish()
+    }
+}
