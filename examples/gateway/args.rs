@@ -1,0 +1,117 @@
+//! The command line.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use lexopt::prelude::{Long, Short, ValueExt};
+
+use crate::resp::RespManager;
+
+pub(crate) const HELP: &str = "\
+An HTTP gateway to a Redis-speaking store, on a corepool pool, that puts itself under load.
+
+Usage: gateway [OPTIONS]
+
+What it runs on:
+  --backend URL      redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] instead of the server inside this process.
+                     Half way it is sent CLIENT KILL TYPE normal, which hangs up on EVERY client of that
+                     server, other programs' too (see --no-outage); the keys gateway:0 to gateway:999 are
+                     written and deleted
+  --listen ADDR      where HTTP is served [127.0.0.1:0, a free port]
+  --workers N        HTTP connections served at once, each by a thread of its own [64]
+  --max-size N       connections to the backend at most; half of them are kept open [8]
+
+What it does:
+  --seconds N        length of the load [10]
+  --clients N        threads of the load, each on an HTTP connection of its own [16]
+  --no-outage        do not play an outage half way
+  --serve            no load: print the address and serve until killed
+  --json             print the result as one JSON object
+  -h, --help         this text
+
+Exit status: 0; 1 if a request failed outside the outage or the gateway could not run; 2 for a wrong argument.
+";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Help,
+    Run(Args),
+}
+
+#[derive(Debug)]
+pub(crate) struct Args {
+    pub(crate) backend: Option<RespManager>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) workers: usize,
+    pub(crate) max_size: usize,
+    pub(crate) length: Duration,
+    pub(crate) clients: usize,
+    pub(crate) outage: bool,
+    pub(crate) serve: bool,
+    pub(crate) json: bool,
+}
+
+impl Args {
+    pub(crate) fn from_env() -> Result<Command, lexopt::Error> {
+        Self::parse(lexopt::Parser::from_env())
+    }
+
+    fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
+        let mut args = Args {
+            backend: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            workers: 64,
+            max_size: 8,
+            length: Duration::from_secs(10),
+            clients: 16,
+            outage: true,
+            serve: false,
+            json: false,
+        };
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Short('h') | Long("help") => return Ok(Command::Help),
+                Long("backend") => {
+                    // Neither error shows the URL: it may hold a password.
+                    let url = parser.value()?.into_string().map_err(|_| "invalid --backend: not UTF-8")?;
+                    let manager = RespManager::from_url(&url);
+                    args.backend = Some(manager.map_err(|error| format!("invalid --backend: {error}"))?);
+                }
+                Long("listen") => args.listen = address(&parser.value()?.string()?)?,
+                Long("workers") => args.workers = number(&mut parser, "--workers")?,
+                Long("max-size") => args.max_size = number(&mut parser, "--max-size")?,
+                Long("seconds") => args.length = Duration::from_secs(number(&mut parser, "--seconds")? as u64),
+                Long("clients") => args.clients = number(&mut parser, "--clients")?,
+                Long("no-outage") => args.outage = false,
+                Long("serve") => args.serve = true,
+                Long("json") => args.json = true,
+                other => return Err(other.unexpected()),
+            }
+        }
+        // A client beyond them would wait for a worker as long as the others keep their connections.
+        if args.clients > args.workers && !args.serve {
+            return Err(format!("{} clients need as many workers, there are {}", args.clients, args.workers).into());
+        }
+        Ok(Command::Run(args))
+    }
+}
+
+/// A count from 1. What else limits it is checked by who uses it.
+fn number(parser: &mut lexopt::Parser, option: &str) -> Result<usize, lexopt::Error> {
+    let text = parser.value()?.string()?;
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(invalid(option, &text, "a whole number from 1")),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, lexopt::Error> {
+    let first = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    first.ok_or_else(|| invalid("--listen", text, "an address like 127.0.0.1:8080"))
+}
+
+fn invalid(option: &str, given: &str, wanted: impl fmt::Display) -> lexopt::Error {
+    format!("invalid {option} {given:?}: it wants {wanted}").into()
+}

@@ -1,0 +1,161 @@
+//! The HTTP front: every client connection has a blocking worker thread, and every request borrows from the pool.
+//!
+//! The server is `oxhttp`. `tiny_http`, whose workers take single requests from a queue, was tried first: of 16 keep-alive clients that
+//! connect at once it leaves 12 unserved until others leave.
+
+use std::error::Error;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+
+use corepool::{GetError, GetErrorKind, Pool};
+use oxhttp::model::{Body, HeaderValue, Method, Request, Response, StatusCode};
+use oxhttp::{ListeningServer, Server};
+use redis::{Commands, RedisError};
+use socket2::{Domain, Socket, Type};
+
+use crate::report::chain;
+use crate::resp::RespManager;
+
+/// The header by which an answer names the kind of its failure.
+pub(crate) const ERROR_KIND: &str = "x-error-kind";
+/// The longest value that is stored.
+const MAX_VALUE: u64 = 1024 * 1024;
+
+/// The running front. It serves until the process ends.
+pub(crate) struct Front {
+    address: SocketAddr,
+    server: ListeningServer,
+}
+
+impl Front {
+    /// Listens on `address` and serves up to `workers` clients at once; the next one waits until one of them leaves.
+    pub(crate) fn start(address: SocketAddr, workers: usize, pool: Pool<RespManager>) -> io::Result<Self> {
+        let reserved = reserve(address)
+            .map_err(|error| io::Error::new(error.kind(), format!("could not listen on {address}: {error}")))?;
+        let address = reserved.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let server = Server::new(move |request| answer(&pool, request))
+            .bind(address)
+            .with_max_concurrent_connections(workers)
+            .spawn()?;
+        Ok(Front { address, server })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves for ever.
+    pub(crate) fn serve(self) -> io::Result<()> {
+        self.server.join()
+    }
+}
+
+/// Turns port 0 into a port that is ours: the server binds by itself and does not tell where. While this socket is bound, but
+/// does not listen, another with the same option may bind and listen there, and nobody is given the port by chance.
+fn reserve(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn answer(pool: &Pool<RespManager>, request: &mut Request<Body>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    match (path.strip_prefix("/kv/"), path.as_str(), method) {
+        (Some(""), ..) => text(StatusCode::BAD_REQUEST, "the key is empty\n"),
+        (Some(key), _, Method::GET) => get(pool, key),
+        (Some(key), _, Method::PUT) => put(pool, key, request.body_mut()),
+        (None, "/stats", Method::GET) => text(StatusCode::OK, pool.stats().to_string()),
+        (Some(_), ..) => not_allowed("GET, PUT"),
+        (None, "/stats", _) => not_allowed("GET"),
+        _ => text(StatusCode::NOT_FOUND, "try /kv/KEY or /stats\n"),
+    }
+}
+
+fn get(pool: &Pool<RespManager>, key: &str) -> Response<Body> {
+    match pool.with(|connection| Ok::<Option<Vec<u8>>, KvError>(connection.get(key)?)) {
+        Ok(Some(value)) => reply(StatusCode::OK, "application/octet-stream", value),
+        Ok(None) => text(StatusCode::NOT_FOUND, "no such key\n"),
+        Err(error) => error.answer(),
+    }
+}
+
+fn put(pool: &Pool<RespManager>, key: &str, body: &mut Body) -> Response<Body> {
+    let mut value = Vec::new();
+    if body.len().is_none_or(|length| length <= MAX_VALUE) {
+        // The value is read before a connection is borrowed: a slow client keeps its own thread waiting, nobody else.
+        if let Err(error) = body.take(MAX_VALUE + 1).read_to_end(&mut value) {
+            return text(StatusCode::BAD_REQUEST, format!("{error}\n"));
+        }
+    }
+    if body.len().is_some_and(|length| length > MAX_VALUE) || value.len() as u64 > MAX_VALUE {
+        return text(StatusCode::PAYLOAD_TOO_LARGE, format!("a value has {MAX_VALUE} bytes at most\n"));
+    }
+    match pool.with(|connection| Ok::<(), KvError>(connection.set(key, value)?)) {
+        Ok(()) => reply(StatusCode::NO_CONTENT, "text/plain", Vec::new()),
+        Err(error) => error.answer(),
+    }
+}
+
+fn not_allowed(methods: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {methods}\n"));
+    response.headers_mut().insert("allow", HeaderValue::from_static(methods));
+    response
+}
+
+fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+    reply(status, "text/plain; charset=utf-8", text.into().into_bytes())
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Body> {
+    let response = Response::builder().status(status).header("content-type", kind).body(Body::from(body));
+    response.expect("a known status and a constant header")
+}
+
+/// Why a request got no answer from the store.
+#[derive(Debug)]
+enum KvError {
+    /// No connection was had.
+    Pool(GetError),
+    /// There was a connection, but no good reply.
+    Backend(RedisError),
+}
+
+impl From<GetError> for KvError {
+    fn from(error: GetError) -> Self {
+        KvError::Pool(error)
+    }
+}
+
+impl From<RedisError> for KvError {
+    fn from(error: RedisError) -> Self {
+        KvError::Backend(error)
+    }
+}
+
+impl KvError {
+    fn answer(&self) -> Response<Body> {
+        let (status, error): (_, &dyn Error) = match self {
+            KvError::Pool(error) => (StatusCode::SERVICE_UNAVAILABLE, error),
+            KvError::Backend(error) => (StatusCode::BAD_GATEWAY, error),
+        };
+        let mut response = text(status, chain(error) + "\n");
+        response.headers_mut().insert(ERROR_KIND, HeaderValue::from_static(self.kind()));
+        response
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            KvError::Pool(error) => match error.kind() {
+                GetErrorKind::TimedOut => "pool_timed_out",
+                GetErrorKind::Down => "pool_down",
+                GetErrorKind::Closed => "pool_closed",
+                _ => "pool_refused",
+            },
+            KvError::Backend(error) if error.is_timeout() => "backend_timed_out",
+            KvError::Backend(error) if error.is_io_error() => "backend_hung_up",
+            KvError::Backend(_) => "backend_refused",
+        }
+    }
+}
