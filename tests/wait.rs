@@ -50,7 +50,8 @@ fn a_waiter_gets_what_comes_back_in_another_shard() {
 
 #[test]
 fn a_waiter_gets_a_new_connection() {
-    let pool = Pool::builder(Fake::default()).max_size(2).opening(Opening::Lazy).build().unwrap();
+    let builder = Pool::builder(Fake::default()).max_size(2).min_idle(0).opening(Opening::Lazy);
+    let pool = builder.handoff_after(Duration::ZERO).build().unwrap();
     let _first = pool.get().unwrap();
     let _second = pool.get().unwrap();
     let stats = pool.stats();
@@ -78,12 +79,13 @@ fn a_return_overtakes_a_dial_whose_result_is_parked() {
     comes_to_rest(&pool);
 }
 
-#[test]
-fn a_dial_that_is_not_needed_is_not_made() {
+/// Two callers, each with a dial of its own. Returns how many dials there were in all.
+fn dials_for_two(handoff_after: Duration) -> usize {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let pool = Pool::builder(fake).max_size(8).min_idle(0).opening(Opening::Lazy).build().unwrap();
+    let builder = Pool::builder(fake).max_size(8).min_idle(0).opening(Opening::Lazy);
+    let pool = builder.handoff_after(handoff_after).build().unwrap();
     thread::scope(|scope| {
         let waiters: Vec<_> = (0..2).map(|_| scope.spawn(|| pool.get_timeout(HOPELESS).map(drop))).collect();
         eventually("a dial for each", || script.under_way() == 2);
@@ -91,7 +93,20 @@ fn a_dial_that_is_not_needed_is_not_made() {
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap().unwrap());
     });
     comes_to_rest(&pool);
-    assert_eq!(script.dials(), 2);
+    script.dials()
+}
+
+#[test]
+fn a_dial_that_is_not_needed_is_not_made() {
+    assert_eq!(dials_for_two(Duration::ZERO), 2);
+}
+
+#[test]
+#[ignore = "defect D9: `balance` does not count the connection that it wakes the head for, and dials another"]
+fn a_dial_that_is_not_needed_is_not_made_for_a_head_that_is_not_due() {
+    for _ in 0..50 {
+        assert_eq!(dials_for_two(HOPELESS), 2);
+    }
 }
 
 /// Waiters queue up one after another; the holder gives its connection back by `end`. Returns the order of service.

@@ -7,6 +7,7 @@ mod census;
 mod fake;
 mod hooked;
 mod server;
+mod watchdog;
 
 use std::any::Any;
 use std::io::{self, Read, Write};
@@ -19,6 +20,7 @@ pub(crate) use census::{Census, Counted, Counting};
 pub(crate) use fake::{Fake, FakeError, Script, Thing};
 pub(crate) use hooked::Hooked;
 pub(crate) use server::{Server, local_port};
+pub(crate) use watchdog::{Watchdog, from_environment, storm_length};
 
 use corepool::{Manager, Pool};
 
@@ -72,12 +74,12 @@ pub(crate) fn panics<R>(f: impl FnOnce() -> R) {
     assert!(is_on_purpose(&*payload), "another panic: {:?}", message(&*payload));
 }
 
-fn message(payload: &(dyn Any + Send)) -> &str {
+pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }
 
-fn is_on_purpose(payload: &(dyn Any + Send)) -> bool {
+pub(crate) fn is_on_purpose(payload: &(dyn Any + Send)) -> bool {
     message(payload).contains(ON_PURPOSE)
 }
 

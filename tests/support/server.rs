@@ -118,10 +118,21 @@ impl Server {
 
     /// Resets it: a RST.
     pub(crate) fn reset(&self, port: u16) {
-        let stream = self.take(port);
-        SockRef::from(&*stream).set_linger(Some(Duration::ZERO)).unwrap();
-        // Its thread lets go of it, and whoever lets go last resets it.
-        let _ = stream.shutdown(Shutdown::Read);
+        reset(&self.take(port));
+    }
+
+    /// Closes one or the other, if there is any.
+    pub(crate) fn close_any(&self) {
+        if let Some(stream) = self.take_any() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Resets one or the other, if there is any.
+    pub(crate) fn reset_any(&self) {
+        if let Some(stream) = self.take_any() {
+            reset(&stream);
+        }
     }
 
     /// Says something that nobody asked for.
@@ -136,10 +147,23 @@ impl Server {
         Arc::clone(&self.inner.connections.lock().unwrap()[&port])
     }
 
+    fn take_any(&self) -> Option<Arc<TcpStream>> {
+        let mut connections = self.inner.connections.lock().unwrap();
+        let port = fastrand::choice(connections.keys().copied().collect::<Vec<_>>())?;
+        connections.remove(&port)
+    }
+
     fn take(&self, port: u16) -> Arc<TcpStream> {
         self.find(port);
         self.inner.connections.lock().unwrap().remove(&port).unwrap()
     }
+}
+
+fn reset(stream: &TcpStream) {
+    // Its client may have gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    // Its thread lets go of it, and whoever lets go last resets it.
+    let _ = stream.shutdown(Shutdown::Read);
 }
 
 impl Inner {
