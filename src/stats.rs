@@ -179,12 +179,21 @@ impl Stats {
 }
 
 impl<M: Manager> Shared<M> {
+    /// How often the pool has been used, and whether it is just now.
+    pub(crate) fn activity(&self) -> (u64, bool) {
+        let census = self.core.census();
+        (self.uses(), census.waiting > 0 || census.idle < census.open)
+    }
+
+    fn uses(&self) -> u64 {
+        (0..self.core.capacity()).map(|index| self.core.slot(SlotId::at(index)).uses()).sum()
+    }
+
     /// A snapshot.
     pub(crate) fn stats(&self) -> Stats {
         // Relaxed, here and below: statistics.
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let census = self.core.census();
-        let slots = (0..self.core.capacity()).map(SlotId::at);
         let idle = census.idle.min(census.open);
         let stolen: u64 = self.shards.stolen.iter().map(read).sum();
         let stolen_per_second = {
@@ -200,7 +209,7 @@ impl<M: Manager> Shared<M> {
             opening: census.opening,
             waiting: census.waiting,
             idle_low: self.shards.idle_low.swap(idle, Ordering::Relaxed).min(idle),
-            leases: slots.map(|slot| self.core.slot(slot).uses()).sum(),
+            leases: self.uses(),
             stolen,
             stolen_per_second,
             waited: read(&self.counts.waited),
