@@ -1,4 +1,76 @@
-//! A connection pool for blocking, latency-sensitive servers: one shard per core, lock-free checkout, idle sockets watched.
+//! A connection pool for blocking, latency-sensitive servers: one shard per core, lock-free checkout, and every idle socket watched for
+//! its peer's hang-up.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! # use std::net::TcpListener;
+//! use corepool::{Pool, TcpManager};
+//!
+//! # let listener = TcpListener::bind("127.0.0.1:0")?;
+//! # let address = listener.local_addr()?.to_string();
+//! # std::thread::spawn(move || -> std::io::Result<()> {
+//! #     let mut peer = listener.accept()?.0;
+//! #     let mut request = [0; 4];
+//! #     while peer.read_exact(&mut request).is_ok() {
+//! #         peer.write_all(&request)?;
+//! #     }
+//! #     Ok(())
+//! # });
+//! // One pool for the process; worker threads share it by reference, or by its cheap clones.
+//! let pool = Pool::builder(TcpManager::new(address)).max_size(64).min_idle(1).build()?;
+//!
+//! // The connection itself, for the time of a closure. Its error discards the connection.
+//! let answer = pool.with(|connection| -> std::io::Result<[u8; 4]> {
+//!     let mut answer = [0; 4];
+//!     connection.write_all(b"ping")?;
+//!     connection.read_exact(&mut answer)?;
+//!     Ok(answer)
+//! })?;
+//! assert_eq!(&answer, b"ping");
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # When to use it
+//!
+//! In a server whose worker threads block: it keeps connections (or anything that one thread uses at a time: a child process, a file)
+//! ready, hands out one in some ten nanoseconds, and notices by itself when one dies. It is for Linux (epoll).
+//!
+//! Not in async code, where a lease must not be held across an await; not for a protocol that answers many callers on one connection; not
+//! where a connection is opened per request by design.
+//!
+//! # What it guarantees, and what it costs
+//!
+//! | operation | progress | locked instructions | system calls | allocations | shared lines written |
+//! |---|---|---|---|---|---|
+//! | [`with`](Pool::with), [`get`](Pool::get), [`try_get`](Pool::try_get), an idle connection in this core's shard | lock-free | 1 | 0 | 0 | the shard's own word |
+//! | the same, stolen from another shard | lock-free | 3 | 0 | 0 | that shard's word |
+//! | the same, none idle | parks, up to `wait_timeout` | a lock, and one a word of each shard for the first waiter | 2 or more | a few | all shards' words |
+//! | a lease's drop, nobody waiting | lock-free | 1 | 0 | 0 | the shard's own word |
+//! | a lease's drop, somebody waiting | takes the lock of those who wait | | a wake-up | | |
+//! | a reply on a leased or idle connection | | 0 | 0, and no reactor wakes | 0 | |
+//! | a peer that hangs up | the reactor, at once | one a shard | | | |
+//!
+//! - At most `max_size` connections are open or being opened, whatever fails.
+//! - A connection is leased to one caller at a time, closed once, and not handed out after its peer's hang-up, its expiry or its retirement has
+//!   been noted. A hang-up that is still on its way is seen by the caller's own I/O: [`Lease::stale`] then says that a retry is safe.
+//! - Nobody waits beside an idle connection, or beside room to open one; no wait is without a bound; every caller that fails is told the cause.
+//! - Callers are served in the order of their arrival once they have waited for `handoff_after`; before, newcomers may be faster.
+//! - A panic in the closure or in any hook costs one connection. Under `panic = "abort"` nothing is contained.
+//! - The user's code never runs on a reactor, or under a lock of the pool.
+//!
+//! These are not claims alone: the concurrent core is model-checked (`loom-tests/`), each of its memory orderings and re-checks has a model that
+//! fails without it, and the README of `src/lockfree/` has the argument.
+//!
+//! # Limits
+//!
+//! A watched connection takes two descriptors, its own and the pool's duplicate, by which the pool can end a call that hangs. The peer sees a
+//! connection's end when both are closed. A pool has at most 64,512 connections and 1,024 shards. A thread that forks must not use the
+//! pool in the child.
+//!
+//! Where the ideas come from: [NimblePool](https://hexdocs.pm/nimble_pool)'s callbacks and its advice of one pool per scheduler;
+//! HikariCP's names; HAProxy's restraint in stealing; parking_lot's bounded barging; nginx and Envoy for watching idle connections.
+//!
+//! The minimum supported Rust version is 1.88. There are no features to choose.
 
 mod aging;
 mod background;
@@ -43,3 +115,8 @@ pub use observe::{Event, Observer};
 pub use pool::Pool;
 pub use settings::{Opening, Settings};
 pub use stats::{ShardStats, Stats, WaitTimes};
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
