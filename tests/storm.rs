@@ -79,7 +79,7 @@ fn step(pool: &Pool<Counting<TcpManager>>, tally: &Tally, thread: usize, turn: u
                 assert_ne!(error.kind(), io::ErrorKind::Other, "{error}");
             }
         }
-        40..52 => drop(lease.hold(|_| thread::sleep(Duration::from_micros(fastrand::u64(0..2_000))))),
+        40..52 => lease.hold(|_| thread::sleep(Duration::from_micros(fastrand::u64(0..2_000)))),
         52..56 => {
             add(&tally.panics);
             lease.hold(|_| panic!("{ON_PURPOSE}"))
