@@ -90,7 +90,6 @@ fn a_zero_timeout_means_try() {
 }
 
 #[test]
-#[ignore = "defect D2: `Patience::Usual` with a zero wait_timeout waits instead of trying"]
 fn a_zero_wait_timeout_means_try() {
     let pool = Pool::builder(Fake::default()).max_size(1).wait_timeout(Duration::ZERO).build().unwrap();
     let lease = pool.get().unwrap();
