@@ -377,6 +377,9 @@ impl<T, R: Clone> Core<T, R> {
         let Some(slot) = slot else { return Err(resident) };
         if queue.closed {
             queue.vacant.insert(slot);
+            // Whoever drains the pool may be waiting for this dial alone.
+            let duty = self.finish(queue, None);
+            debug_assert!(duty.is_none(), "a closed pool dials nothing");
             return Err(resident);
         }
         queue.arriving += 1;
