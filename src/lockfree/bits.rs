@@ -106,9 +106,9 @@ impl Notes {
     /// The flags with which a connection must not be used again.
     const LEAVING: u64 = Self::DEAD.0 | Self::EXPIRED.0 | Self::RETIRED.0 | Self::SURPLUS.0 | Self::CUT.0;
 
-    pub(super) fn born(generation: u64, probe: bool) -> Self {
+    pub(super) fn born(generation: u64) -> Self {
         // 48 bits: a slot that lived a thousand lives a second would take 8,900 years to come round.
-        Notes((generation << Self::GENERATION_SHIFT) | if probe { Self::PROBE.0 } else { 0 })
+        Notes(generation << Self::GENERATION_SHIFT)
     }
 
     /// How many connections have lived in the slot, this one included.

@@ -83,8 +83,10 @@ impl<T> Slot<T> {
     /// Moves a new connection in, and says which generation it is.
     pub(super) fn move_in(&self, _claim: &Claim, resident: T, probe: bool) -> u64 {
         let generation = self.notes().generation();
-        // Relaxed: nobody is told of this life before the owner publishes it (E1) or has it watched.
-        self.notes.store(Notes::born(generation, probe).0, Ordering::Relaxed);
+        // Noted, not stored: whoever tells all connections to leave may have found this one already.
+        if probe {
+            self.note(generation, Notes::PROBE);
+        }
         // SAFETY: the claim is unique, so nobody else reaches the cell.
         self.resident.with_mut(|cell| unsafe { *cell = Some(resident) });
         generation
@@ -92,7 +94,7 @@ impl<T> Slot<T> {
 
     /// Moves the connection out: its life is over, and what is noted of it from now on is refused. Returns the last notes of it.
     pub(super) fn move_out(&self, _claim: &Claim) -> Option<(T, Notes)> {
-        let next = Notes::born(self.notes().generation() + 1, false);
+        let next = Notes::born(self.notes().generation() + 1);
         // One swap, not a load and a store: a note accepted at the last moment is among those returned; one that comes after fails
         // at its generation. Relaxed: the next life is published by its own edges.
         let last = Notes(self.notes.swap(next.0, Ordering::Relaxed));
