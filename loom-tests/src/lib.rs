@@ -26,6 +26,8 @@ mod edge;
 #[cfg(test)]
 mod notes;
 #[cfg(test)]
+mod pause;
+#[cfg(test)]
 mod permits;
 #[cfg(test)]
 mod refusal;

@@ -209,6 +209,25 @@ fn note_against_note() {
     });
 }
 
+/// Without it a note that was accepted just before the connection left is never read: closed for one reason, counted for another.
+#[test]
+fn note_against_retire() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 1, ONE);
+        let claim = rig.must_take(0);
+        let life = rig.life(&claim);
+        let reactor = beside(&rig, move |rig| rig.core.note(life, Notes::DEAD));
+        let duty = rig.core.retire(claim);
+        let (_, last) = duty.close.as_ref().unwrap();
+        let read = last.has(Notes::DEAD);
+        rig.carry(duty);
+        assert_eq!(reactor.join().unwrap(), read);
+        rig.at_rest();
+        read
+    });
+    assert_eq!(seen, [false, true]);
+}
+
 /// Without it a holder that clears "aged" wipes out the dead note that comes at the same time.
 #[test]
 fn note_against_clear() {

@@ -81,32 +81,35 @@ fn a_failed_dial_is_made_again() {
 /// Without it the result of an overdue dial comes in beside the one that replaced it: two connections where one is allowed.
 #[test]
 fn an_overdue_dial_against_its_permit() {
-    let seen = three_threads(|| {
-        let rig = Rig::new(1, 0, ONE);
-        let (seat, mut duty) = rig.core.enqueue(0).unwrap();
-        let opening = duty.dial.pop().unwrap();
-        let ticket = opening.ticket;
-        let dialer = beside(&rig, move |rig| {
-            let parked = rig.dial(opening);
-            assert!(within(rig, 1));
-            parked
+    // With no slot to spare, and with one that only the limit forbids.
+    for capacity in [1, 2] {
+        let seen = three_threads(move || {
+            let rig = Rig::with_capacity(1, capacity, 0, ONE);
+            let (seat, mut duty) = rig.core.enqueue(0).unwrap();
+            let opening = duty.dial.pop().unwrap();
+            let ticket = opening.ticket;
+            let dialer = beside(&rig, move |rig| {
+                let parked = rig.dial(opening);
+                assert!(within(rig, 1));
+                parked
+            });
+            let overseer = beside(&rig, move |rig| {
+                let overdue = rig.core.overdue(ticket);
+                let late = overdue.is_some();
+                overdue.into_iter().for_each(|duty| rig.carry(duty));
+                assert!(within(rig, 1));
+                late
+            });
+            let claim = rig.wait(&seat, Patience::Endless).unwrap();
+            rig.give(claim, 0);
+            let (parked, late) = (dialer.join().unwrap(), overseer.join().unwrap());
+            rig.at_rest();
+            assert_eq!(rig.open(), 1);
+            (parked, late)
         });
-        let overseer = beside(&rig, move |rig| {
-            let overdue = rig.core.overdue(ticket);
-            let late = overdue.is_some();
-            overdue.into_iter().for_each(|duty| rig.carry(duty));
-            assert!(within(rig, 1));
-            late
-        });
-        let claim = rig.wait(&seat, Patience::Endless).unwrap();
-        rig.give(claim, 0);
-        let (parked, late) = (dialer.join().unwrap(), overseer.join().unwrap());
-        rig.at_rest();
-        assert_eq!(rig.open(), 1);
-        (parked, late)
-    });
-    // Late, and turned away; in time.
-    assert_eq!(seen, [(false, true), (true, false)]);
+        // Late, and turned away; in time.
+        assert_eq!(seen, [(false, true), (true, false)]);
+    }
 }
 
 /// Without it an overdue dial that succeeds after all is thrown away beside room for it, or both of its ends free the same permit.
@@ -135,7 +138,7 @@ fn an_overdue_dial_is_parked_under_a_new_permit() {
 #[test]
 fn demand_against_demand() {
     two_threads(|| {
-        let rig = Rig::new(1, 0, Limits { dials: 2, ..ONE });
+        let rig = Rig::with_capacity(1, 2, 0, Limits { dials: 2, ..ONE });
         let other = beside(&rig, |rig| rig.carry(rig.ask()));
         rig.carry(rig.ask());
         other.join().unwrap();

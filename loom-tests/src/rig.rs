@@ -102,8 +102,13 @@ pub(crate) fn clock() -> u64 {
 impl Rig {
     /// A core of that many shards with `stock` connections idle in the first, and room for `limits.max_size`.
     pub(crate) fn new(shards: usize, stock: usize, limits: Limits) -> Arc<Rig> {
+        Self::with_capacity(shards, limits.max_size, stock, limits)
+    }
+
+    /// The same with slots that the limit forbids to use.
+    pub(crate) fn with_capacity(shards: usize, capacity: usize, stock: usize, limits: Limits) -> Arc<Rig> {
         let open_all = Limits { dials: stock.max(limits.dials), ..limits };
-        let core = Core::new(shards, limits.max_size, open_all);
+        let core = Core::new(shards, capacity, open_all);
         let rig = Rig { core, opened: AtomicUsize::new(0), closed: AtomicUsize::new(0) };
         if stock > 0 {
             (0..stock).for_each(|_| rig.carry(rig.ask()));

@@ -1,7 +1,7 @@
 //! Waiters against returns: no wake-up is lost, whoever comes, leaves or runs out of time.
 
 use crate::lockfree::bits::Notes;
-use crate::lockfree::core::Limits;
+use crate::lockfree::core::{Fate, Limits};
 use crate::rig::{AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, beside, four_threads, three_threads, two_threads};
 
 const STRICT: Limits = Limits { handoff_after: AT_ONCE, ..NO_DIALS };
@@ -97,6 +97,28 @@ fn timeout_against_grant() {
         });
         assert_eq!(seen, [Got::Granted, Got::TimedOut]);
     }
+}
+
+/// Without it a waiter whose time is up fails beside an idle connection, because it was not its turn to look.
+#[test]
+fn timeout_beside_what_an_earlier_waiter_leaves() {
+    two_threads(|| {
+        let rig = Rig::new(1, 2, BARGING);
+        let (one, two) = (rig.must_take(0), rig.must_take(0));
+        let (first, second) = (rig.enqueue().unwrap(), rig.enqueue().unwrap());
+        rig.give(one, 0);
+        rig.give(two, 0);
+        let other = beside(&rig, move |rig| {
+            let claim = rig.wait(&first, Patience::Endless).unwrap();
+            rig.give(claim, 0);
+        });
+        let (fate, duty) = rig.core.wait(&second, || None);
+        rig.carry(duty);
+        let Fate::Granted(claim) = fate else { panic!("{fate:?} beside two connections for two waiters") };
+        rig.give(claim, 0);
+        other.join().unwrap();
+        rig.at_rest();
+    });
 }
 
 /// Without it the first waiter leaves with the wake-up that was meant for whoever is head: the second sleeps beside an idle connection.
@@ -201,6 +223,22 @@ fn the_last_waiter_leaves_against_a_return() {
     });
 }
 
+/// Without it the retraction of the last waiter puts a connection back that was taken in the meantime: leased twice (E7).
+#[test]
+fn the_last_waiter_leaves_against_a_taker() {
+    two_threads(|| {
+        let rig = Rig::new(1, 2, BARGING);
+        let taker = beside(&rig, |rig| {
+            let claim = rig.must_take(0);
+            rig.give(claim, 0);
+        });
+        assert_eq!(rig.wait_and_give(0, Patience::Endless), Got::Granted);
+        taker.join().unwrap();
+        rig.at_rest();
+        assert_eq!(rig.idle(), 2);
+    });
+}
+
 /// Without it a waiter whose granted connection is dead goes away empty, or goes back to its place unseen by the next return.
 #[test]
 fn granted_but_dead_goes_back_to_its_place() {
@@ -240,7 +278,7 @@ fn an_earlier_waiter_comes_back() {
         rig.carry(rig.core.give(one, 0, crate::rig::clock));
         let (fate, duty) = rig.core.wait(&first, || Some(None));
         rig.carry(duty);
-        let crate::lockfree::core::Fate::Granted(dead) = fate else { panic!("it was there") };
+        let Fate::Granted(dead) = fate else { panic!("it was there") };
         let second = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
         let giver = beside(&rig, move |rig| rig.give(two, 0));
         // What the first was granted turns out to be no good.
