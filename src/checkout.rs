@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::{self, nanos, until};
 use crate::error::{Cause, Detail, GetError, GetErrorKind};
 use crate::lockfree::bits::{Notes, SlotId};
-use crate::lockfree::core::{Barred, Claim, Fate};
+use crate::lockfree::core::{Barred, Claim, Fate, Slot};
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::observe::Event;
 use crate::resident::{Resident, Withheld};
@@ -44,14 +44,12 @@ impl<M: Manager> Shared<M> {
     #[inline]
     pub(crate) fn check_out(&self, patience: Patience) -> Result<Claim, GetError> {
         let shard = self.here();
-        let claim = match self.core.take(shard) {
-            Some(claim) if self.core.slot(claim.slot()).notes().is_clean() => {
-                self.core.idle().note_local(shard);
-                claim
-            }
-            other => return self.check_out_slow(other, shard, patience),
-        };
-        match self.hand_over(claim) {
+        let Some(claim) = self.core.take_home(shard) else { return self.check_out_slow(None, shard, patience) };
+        let slot = self.core.slot(claim.slot());
+        if !slot.notes().is_clean() {
+            return self.check_out_slow(Some(claim), shard, patience);
+        }
+        match self.hand_over(claim, slot) {
             Taken::Fit(claim) => Ok(claim),
             Taken::Gone => self.check_out_slow(None, shard, patience),
             Taken::Refused(cause) => Err(self.refused(cause)),
@@ -60,8 +58,7 @@ impl<M: Manager> Shared<M> {
 
     /// Asks the manager whether the caller may have it, and begins the use.
     #[inline]
-    fn hand_over(&self, mut claim: Claim) -> Taken {
-        let slot = self.core.slot(claim.slot());
+    fn hand_over(&self, mut claim: Claim, slot: &Slot<Resident<M>>) -> Taken {
         let thread = thread::number();
         slot.enter_hook(&claim, thread);
         match slot.resident_mut(&mut claim).map_or(Ok(()), Resident::judge_checkout) {
@@ -96,7 +93,7 @@ impl<M: Manager> Shared<M> {
         let judged = slot.resident_mut(&mut claim).map_or(Ok(()), |resident| resident.judge_return(how));
         slot.end_use(&claim);
         if judged.is_ok() && slot.notes().is_clean() {
-            self.perform(self.core.give(claim, self.here(), clock::now));
+            self.core.give_or(claim, self.here(), clock::now, |duty| self.perform(duty));
         } else {
             self.check_in_slow(claim, judged);
         }
@@ -175,7 +172,7 @@ impl<M: Manager> Shared<M> {
             }
             self.freshen(&claim, notes);
         }
-        self.hand_over(claim)
+        self.hand_over(claim, slot)
     }
 
     /// It is in use, so it is not aged any more; the sweep may have to look at it again.

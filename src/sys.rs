@@ -2,16 +2,72 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The core that this thread runs on just now; it may be on another by the time that the caller looks.
 ///
-/// 1.3–1.9 ns with glibc 2.35 and later, which reads the thread's restartable-sequences area; the vDSO's `getcpu` before that.
+/// 0.3 ns where glibc (2.35 and later) has registered the thread's restartable-sequences area with the kernel, which keeps the core's
+/// number in it; elsewhere `sched_getcpu`, 2 ns and up. A stale answer is harmless: every shard may be used from every core.
 #[inline]
 pub(crate) fn current_core() -> usize {
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    {
+        // Relaxed: one word that tells all there is to know.
+        let place = RSEQ_CORE.load(Ordering::Relaxed);
+        if place > ABSENT {
+            let core: i32;
+            // SAFETY: reads four bytes of this thread's own control block, where glibc says that the kernel keeps the core's number;
+            // glibc allocated them with the thread. No memory is written and no stack used.
+            unsafe {
+                std::arch::asm!("mov {core:e}, fs:[{place}]", core = out(reg) core, place = in(reg) place,
+                    options(nostack, readonly, preserves_flags));
+            }
+            if core >= 0 {
+                return core as usize;
+            }
+        }
+    }
+    ask_core()
+}
+
+/// The same by a call, and, for the first of all calls, by finding out whether there is a faster way.
+#[cold]
+fn ask_core() -> usize {
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    if RSEQ_CORE.load(Ordering::Relaxed) == UNKNOWN {
+        // Relaxed, both: one word that tells all there is to know, the same whoever stores it.
+        RSEQ_CORE.store(find_rseq_core().unwrap_or(ABSENT), Ordering::Relaxed);
+    }
     // SAFETY: takes no pointers and has no preconditions.
     let core = unsafe { libc::sched_getcpu() };
     // Negative where the kernel lacks it: then every thread shares the first shard and steals from the rest.
     usize::try_from(core).unwrap_or(0)
+}
+
+/// Where the core's number stands, from the thread pointer, or one of the two below.
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+static RSEQ_CORE: AtomicUsize = AtomicUsize::new(UNKNOWN);
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+const UNKNOWN: usize = 0;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+const ABSENT: usize = 1;
+
+/// Asks glibc where it has put the area, by name, since an older one does not know these names.
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn find_rseq_core() -> Option<usize> {
+    /// `cpu_id` in the kernel's `struct rseq`. Not `cpu_id_start` before it, which other libraries overlay with words of theirs.
+    const CPU_ID: isize = 4;
+    // SAFETY: a terminated name; an unknown one gives null.
+    let size = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_size".as_ptr()) }.cast::<libc::c_uint>();
+    // SAFETY: the same.
+    let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()) }.cast::<isize>();
+    // SAFETY: null, or glibc's `unsigned int __rseq_size`, which is constant once the program runs.
+    let size = unsafe { size.as_ref() }?;
+    // SAFETY: null, or glibc's `ptrdiff_t __rseq_offset`, which is constant once the program runs.
+    let offset = unsafe { offset.as_ref() }?;
+    // Size 0: the kernel or a tunable has forbidden it.
+    (*size != 0).then_some((offset + CPU_ID) as usize)
 }
 
 /// Spawns with all signals blocked in the new thread from its first instruction on: the application's handlers must never run on
@@ -49,4 +105,24 @@ pub(crate) fn with_borrowed<R>(owner: &impl std::os::fd::AsRawFd, f: impl FnOnce
     let number: RawFd = owner.as_raw_fd();
     // SAFETY: `owner` is borrowed for the whole call, and an `AsRawFd` owner keeps its descriptor open while it lives.
     f(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_current_core_is_the_one_that_the_thread_is_pinned_to() {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        for core in cores {
+            std::thread::spawn(move || {
+                assert!(core_affinity::set_for_current(core));
+                // The first call finds the way, the second goes it.
+                assert_eq!([current_core(), current_core()], [core.id; 2]);
+                assert_eq!(ask_core(), core.id);
+            })
+            .join()
+            .unwrap();
+        }
+    }
 }

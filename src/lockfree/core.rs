@@ -118,18 +118,35 @@ impl<T, R: Clone> Core<T, R> {
         self.idle.take(shard).map(Claim::of)
     }
 
+    /// The same for a caller of this very shard.
+    #[inline]
+    pub(crate) fn take_home(&self, shard: usize) -> Option<Claim> {
+        self.idle.take_home(shard).map(Claim::of)
+    }
+
     /// Gives an owned slot back, idle in `shard`. Lock-free: one locked read-modify-write when uncontended and nobody waits.
     ///
     /// `now`, in nanoseconds, is asked only if somebody waits.
     #[inline]
     pub(crate) fn give(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
-        let slot = claim.slot();
-        if self.idle.publish(shard, slot).is_err() {
-            return self.give_slow(claim, shard, now);
+        let mut duty = Duty::none();
+        self.give_or(claim, shard, now, |owed| duty = owed);
+        duty
+    }
+
+    /// The same for the hot path, which has no duty to look at unless `owing` is called with one.
+    #[inline]
+    pub(crate) fn give_or(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64, owing: impl FnOnce(Duty<T>)) {
+        let id = claim.slot();
+        let slot = self.slot(id);
+        if self.idle.publish(shard, id).is_err() {
+            return owing(self.give_slow(claim, shard, now));
         }
         // From here on the slot is anybody's. The second look at the notes: the reactor that wrote one in between has found
         // no bit to clear, thinks "leased" and will not come again (E2).
-        if self.slot(slot).notes().is_leaving() { self.withdraw(slot, shard) } else { Duty::none() }
+        if slot.notes().is_leaving() {
+            owing(self.withdraw(id, shard));
+        }
     }
 
     /// A note came in while the slot was being published: whoever clears the bit deals with it.

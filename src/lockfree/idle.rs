@@ -70,7 +70,12 @@ impl IdleStacks {
         &self.lines[shard * self.lines_per_shard]
     }
 
+    /// The word of `shard` whose first line is `head`. Without a division, and with one line touched, for the first 945 slots.
     #[inline]
+    fn word_by<'a>(&'a self, head: &'a Line, shard: usize, word: usize) -> &'a AtomicU64 {
+        if word < WORDS_PER_LINE { &head.words[word] } else { self.word(shard, word) }
+    }
+
     fn word(&self, shard: usize, word: usize) -> &AtomicU64 {
         &self.lines[shard * self.lines_per_shard + word / WORDS_PER_LINE].words[word % WORDS_PER_LINE]
     }
@@ -84,8 +89,25 @@ impl IdleStacks {
     /// Lock-free: one locked read-modify-write when uncontended, none when the shard is empty.
     #[inline]
     pub(crate) fn take(&self, shard: usize) -> Option<SlotId> {
-        let top = SlotId::from_raw(self.head(shard).top.load(Ordering::Relaxed));
-        match Self::claim(self.word(shard, top.word()), top.mask()) {
+        self.take_by(self.head(shard), shard)
+    }
+
+    /// The same for a caller of this very shard: it need not steal, so the count of steals in a row begins anew.
+    #[inline]
+    pub(crate) fn take_home(&self, shard: usize) -> Option<SlotId> {
+        let head = self.head(shard);
+        let taken = self.take_by(head, shard);
+        // Relaxed: a count for a heuristic. Written only where a steal was noted, in a line that is this take's own already.
+        if taken.is_some() && head.stolen.load(Ordering::Relaxed) != 0 {
+            head.stolen.store(0, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    #[inline]
+    fn take_by(&self, head: &Line, shard: usize) -> Option<SlotId> {
+        let top = SlotId::from_raw(head.top.load(Ordering::Relaxed));
+        match Self::claim(self.word_by(head, shard, top.word()), top.mask()) {
             0 if self.words == 1 => None,
             0 => self.take_below(shard),
             bit => Some(SlotId::of(top.word(), bit)),
@@ -93,6 +115,7 @@ impl IdleStacks {
     }
 
     /// The hinted word was empty: the lowest connection of the others.
+    #[cold]
     fn take_below(&self, shard: usize) -> Option<SlotId> {
         (0..self.words).find_map(|word| match Self::claim(self.word(shard, word), 0) {
             0 => None,
@@ -125,7 +148,8 @@ impl IdleStacks {
     /// Lock-free: one locked read-modify-write when uncontended. After it, the caller must read the slot's notes once more (E2).
     #[inline]
     pub(crate) fn publish(&self, shard: usize, slot: SlotId) -> Result<(), MetWait> {
-        let word = self.word(shard, slot.word());
+        let head = self.head(shard);
+        let word = self.word_by(head, shard, slot.word());
         // Relaxed: a first guess, which the compare-exchange confirms; and where it shows WAIT, the lock orders the rest.
         let mut bits = word.load(Ordering::Relaxed);
         loop {
@@ -142,7 +166,7 @@ impl IdleStacks {
             }
         }
         // Relaxed: a hint.
-        self.head(shard).top.store(slot.raw(), Ordering::Relaxed);
+        head.top.store(slot.raw(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -238,16 +262,6 @@ impl IdleStacks {
         // Relaxed: a count for a heuristic.
         let before = self.head(shard).stolen.fetch_add(1, Ordering::Relaxed);
         before % STEALS_IN_A_ROW == STEALS_IN_A_ROW - 1
-    }
-
-    /// A take was served by its own shard. Writes only where a steal was noted before.
-    #[inline]
-    pub(crate) fn note_local(&self, shard: usize) {
-        let stolen = &self.head(shard).stolen;
-        // Relaxed: a count for a heuristic; the line is this take's own already.
-        if stolen.load(Ordering::Relaxed) != 0 {
-            stolen.store(0, Ordering::Relaxed);
-        }
     }
 
     /// Whether WAIT is set in all words, or in none: what the at-rest check compares with the queue.
