@@ -22,7 +22,8 @@ impl<M: Manager> Shared<M> {
     /// A connection was opened: the sweep keeps an eye on it.
     pub(crate) fn born(&self, life: Life, now: u64, sockets: Weak<[Watched]>) {
         let settings = self.settings.load();
-        let birth = Birth::new(life, now, settings.max_lifetime, sockets);
+        let uses = self.core.slot(life.slot).uses();
+        let birth = Birth::new(life, now, uses, settings.max_lifetime, sockets);
         let due = birth.expires.min(now + Sweep::step(&settings));
         lock(&self.births).push(birth);
         self.sweep_by(due);
@@ -53,7 +54,7 @@ impl<M: Manager> Shared<M> {
         let pings = PINGS_AT_ONCE.saturating_sub(self.pinging.load(Ordering::Relaxed));
         let due = {
             let mut sweep = lock(&self.sweep);
-            sweep.extend(std::mem::take(&mut *lock(&self.births)), &self.core);
+            sweep.extend(std::mem::take(&mut *lock(&self.births)));
             sweep.run(now, &self.core, &settings, pings, |finding| self.carry_out(finding))
         };
         self.sweep_due.fetch_min(due, Ordering::Relaxed);

@@ -38,7 +38,7 @@ pub(crate) fn run(job: Job) -> Result<(), (Job, io::Error)> {
     };
     // The first job reaches its thread through a channel of its own, so that it is not lost when the thread cannot be started.
     let (hand_over, first) = bounded(1);
-    let name = std::thread::Builder::new().name("corepool-background".into()).stack_size(STACK);
+    let name = std::thread::Builder::new().name("corepool-bg".into()).stack_size(STACK);
     match sys::spawn_without_signals(name, move || serve(first)) {
         Ok(()) => hand_over.send(job).map_err(|job| (job.0, io::Error::other("the background thread ended at once"))),
         Err(error) => Err((job, error)),

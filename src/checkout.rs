@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{self, nanos, until};
+use crate::clock::{self, NEVER, nanos, until};
 use crate::error::{Cause, Detail, GetError, GetErrorKind};
 use crate::lockfree::bits::{Notes, SlotId};
 use crate::lockfree::core::{Barred, Claim, Fate, Slot};
@@ -195,7 +195,7 @@ impl<M: Manager> Shared<M> {
         }
         let (seat, duty) = match self.core.enqueue(begun) {
             Ok(seated) => seated,
-            Err(barred) => return Err(self.barred(barred)),
+            Err(barred) => return Err(self.barred(barred, begun)),
         };
         self.perform(duty);
         self.hurry();
@@ -214,6 +214,7 @@ impl<M: Manager> Shared<M> {
                     // Not the waiter's fault: back to its old place.
                     Taken::Gone => self.perform(self.core.rejoin(&seat)),
                 },
+                Fate::Open => {}
                 Fate::Closed => break Err(GetError::bare(GetErrorKind::Closed)),
                 Fate::Refused(cause) => break Err(self.down(begun, cause)),
                 Fate::TimedOut => break Err(self.timed_out(begun)),
@@ -244,7 +245,7 @@ impl<M: Manager> Shared<M> {
     #[cold]
     fn refused(&self, cause: Cause) -> GetError {
         count(&self.counts.refused);
-        self.failure(GetErrorKind::Refused, clock::now(), Some(cause))
+        self.failure(GetErrorKind::Refused, NEVER, Some(cause))
     }
 
     fn timed_out(&self, begun: u64) -> GetError {
@@ -258,21 +259,22 @@ impl<M: Manager> Shared<M> {
         self.failure(GetErrorKind::Down, begun, Some(cause))
     }
 
-    fn barred(&self, barred: Barred<Cause>) -> GetError {
+    fn barred(&self, barred: Barred<Cause>, begun: u64) -> GetError {
         match barred {
             Barred::Closed => GetError::bare(GetErrorKind::Closed),
             Barred::Crowded => {
                 count(&self.counts.refused);
-                self.failure(GetErrorKind::Refused, clock::now(), None)
+                self.failure(GetErrorKind::Refused, begun, None)
             }
             Barred::Refused(cause) => {
-                self.hurry();
-                self.down(clock::now(), cause)
+                // Nobody waits, so nobody would dial.
+                self.ask();
+                self.down(begun, cause)
             }
         }
     }
 
-    /// An error with all that is known: how long, the counts, whose leases, the cause.
+    /// An error with all that is known: since when it waited (if it did), the counts, whose leases, the cause.
     fn failure(&self, kind: GetErrorKind, begun: u64, cause: Option<Cause>) -> GetError {
         let census = self.core.census();
         let me = thread::number();

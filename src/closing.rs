@@ -19,7 +19,7 @@ use crate::background;
 use crate::clock::{self, nanos};
 use crate::deadlines::Deadlines;
 use crate::manager::{CloseReason, Manager, Watched};
-use crate::net::reactor::{Client, Reactor};
+use crate::net::reactor::{Client, Reactor, Reactors};
 use crate::observe::{Event, Observing};
 use crate::resident::Resident;
 use crate::settings::CLOSES_AT_ONCE;
@@ -35,6 +35,8 @@ pub(crate) struct Closer<M: Manager> {
     counts: [AtomicU64; CloseReason::ALL.len()],
     timeout: AtomicU64,
     reactor: Arc<Reactor>,
+    /// Keeps the reactor's thread until the last close has ended.
+    _reactors: Reactors,
     observing: Arc<Observing>,
 }
 
@@ -48,7 +50,12 @@ struct State<M: Manager> {
 const RETRY: Duration = Duration::from_millis(100);
 
 impl<M: Manager> Closer<M> {
-    pub(crate) fn new(timeout: Duration, reactor: Arc<Reactor>, observing: Arc<Observing>) -> Arc<Self> {
+    pub(crate) fn new(
+        timeout: Duration,
+        reactor: Arc<Reactor>,
+        reactors: Reactors,
+        observing: Arc<Observing>,
+    ) -> Arc<Self> {
         let closer = Arc::new_cyclic(|me| Closer {
             me: Weak::clone(me),
             state: Mutex::new(State { queue: VecDeque::new(), threads: 0 }),
@@ -57,6 +64,7 @@ impl<M: Manager> Closer<M> {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             timeout: AtomicU64::new(nanos(timeout)),
             reactor,
+            _reactors: reactors,
             observing,
         });
         closer.reactor.serve(closer.me.clone());

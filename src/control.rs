@@ -104,7 +104,7 @@ impl<M: Manager> Shared<M> {
         let now = clock::now();
         {
             let mut sweep = lock(&self.sweep);
-            sweep.extend(std::mem::take(&mut *lock(&self.births)), &self.core);
+            sweep.extend(std::mem::take(&mut *lock(&self.births)));
             sweep.retire(&idle, now, nanos(over));
         }
         self.sweep_by(now);
@@ -133,6 +133,7 @@ impl<M: Manager> Shared<M> {
         for (resident, _) in self.core.close() {
             self.closer.close(resident, CloseReason::PoolClosed);
         }
+        self.cut_dials();
     }
 
     /// Closes, and waits for all that is leased and all closes until the deadline.

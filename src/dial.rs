@@ -229,6 +229,10 @@ impl<M: Manager> Shared<M> {
         let limit = self.settings.load().dial_timeout;
         for running in overdue {
             running.cut.cut();
+            if !self.core.is_dialing(running.ticket) {
+                // It has arrived just now.
+                continue;
+            }
             self.slow_down(running.begun, Arc::new(DialError::Overdue(limit)));
             if let Some(duty) = self.core.overdue(running.ticket) {
                 self.perform(duty);
@@ -242,6 +246,11 @@ impl<M: Manager> Shared<M> {
         }
         let next_dial = lock(&self.dials).running.iter().map(|running| running.deadline).min().unwrap_or(NEVER);
         next_dial.min(lock(&self.backoff).due(now, fail_fast_after))
+    }
+
+    /// Nobody wants what is being dialed any more: whatever blocks on a socket that it named returns.
+    pub(crate) fn cut_dials(&self) {
+        lock(&self.dials).running.iter().for_each(|running| running.cut.cut());
     }
 
     fn ring(&self) {
@@ -306,8 +315,10 @@ fn arrive<M: Manager>(mut run: Attempt<M>, resident: Resident<M>) {
     match pool.core.admit(opening, resident, probe) {
         Ok((claim, life)) => pool.land(claim, life, clock::until(clock::now(), run.begun)),
         Err(resident) => {
+            count(&pool.counts.opened);
             pool.speed_up();
-            pool.closer.close(resident, CloseReason::Surplus);
+            let why = if pool.core.is_closed() { CloseReason::PoolClosed } else { CloseReason::Surplus };
+            pool.closer.close(resident, why);
         }
     }
 }

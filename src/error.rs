@@ -151,7 +151,7 @@ impl fmt::Display for GetError {
             }
             GetErrorKind::Down => {
                 f.write_str("no connection can be opened")?;
-                if !detail.waited.is_zero() {
+                if detail.waited.as_millis() > 0 {
                     write!(f, ", after {} ms of waiting", detail.waited.as_millis())?;
                 }
                 counts(f)

@@ -24,17 +24,25 @@ use crate::settings::Settings;
 pub(crate) struct Birth {
     pub(crate) life: Life,
     pub(crate) at: u64,
+    /// Its slot's uses then.
+    pub(crate) uses: u64,
     /// When it reaches its lifetime. The jitter is drawn here, once, or connections opened together would expire together.
     pub(crate) expires: u64,
     pub(crate) sockets: Weak<[Watched]>,
 }
 
 impl Birth {
-    pub(crate) fn new(life: Life, now: u64, max_lifetime: Option<Duration>, sockets: Weak<[Watched]>) -> Self {
+    pub(crate) fn new(
+        life: Life,
+        now: u64,
+        uses: u64,
+        max_lifetime: Option<Duration>,
+        sockets: Weak<[Watched]>,
+    ) -> Self {
         let lifetime = max_lifetime.map_or(NEVER, nanos);
         // Less up to a tenth, so that what the user set is never exceeded.
         let jitter = if lifetime == NEVER { 0 } else { fastrand::u64(0..=lifetime / 10) };
-        Birth { life, at: now, expires: now.saturating_add(lifetime - jitter), sockets }
+        Birth { life, at: now, uses, expires: now.saturating_add(lifetime - jitter), sockets }
     }
 }
 
@@ -95,13 +103,13 @@ impl Sweep {
     }
 
     /// Takes these under watch.
-    pub(crate) fn extend<T, R: Clone>(&mut self, births: impl IntoIterator<Item = Birth>, core: &Core<T, R>) {
+    pub(crate) fn extend(&mut self, births: impl IntoIterator<Item = Birth>) {
         self.seen.extend(births.into_iter().map(|birth| Seen {
             life: birth.life,
             expires: birth.expires,
             retires: NEVER,
             sockets: birth.sockets,
-            uses: core.slot(birth.life.slot).uses(),
+            uses: birth.uses,
             holder: Holder::NOBODY,
             idle: true,
             since: birth.at,
@@ -151,21 +159,22 @@ impl Sweep {
             let (uses, holder) = (slot.uses(), slot.holder());
             if !is_idle && holder == Holder::NOBODY {
                 // Between two owners, parked, or out for a ping, which resets no age.
-                due = due.min(now + step);
+                due = due.min(now.saturating_add(step));
                 continue;
             }
             if (uses, holder, is_idle) != (seen.uses, seen.holder, seen.idle) {
                 (seen.uses, seen.holder, seen.idle, seen.since) = (uses, holder, is_idle, now);
                 seen.reported = false;
-                due = due.min(now + step);
+                due = due.min(now.saturating_add(step));
                 continue;
             }
-            let lasted = now - seen.since;
+            // A connection may be younger than this tick.
+            let lasted = now.saturating_sub(seen.since);
             if lasted >= step {
                 // Also when leased: its return clears the note, and says so, and until then nothing can age.
                 core.note(seen.life, Notes::AGED);
             } else {
-                due = due.min(seen.since + step);
+                due = due.min(seen.since.saturating_add(step));
             }
             if !is_idle {
                 let limit = match holder.in_hook() {
@@ -198,7 +207,7 @@ impl Sweep {
         for (_, place) in to_ping.into_iter().take(pings) {
             let seen = &mut self.seen[place];
             seen.pinged = now;
-            due = due.min(now + step);
+            due = due.min(now.saturating_add(step));
             found(Finding::Ping(seen.life, seen.uses));
         }
         due

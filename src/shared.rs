@@ -114,7 +114,7 @@ impl<M: Manager> Shared<M> {
             dispatch,
             me: Weak::clone(me),
             manager: ArcSwap::new(manager),
-            closer: Closer::new(settings.close_timeout, Arc::clone(&reactor), Arc::clone(&observing)),
+            closer: Closer::new(settings.close_timeout, Arc::clone(&reactor), reactors.clone(), Arc::clone(&observing)),
             observing,
             backoff: Mutex::new(Backoff::new(settings.dials_at_once)),
             settings: ArcSwap::from_pointee(settings),

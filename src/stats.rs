@@ -154,9 +154,8 @@ impl Shards {
 
     /// A look at how many are idle.
     pub(crate) fn note_idle<T, R: Clone>(&self, core: &Core<T, R>) {
-        let idle = (0..core.idle().shards()).map(|shard| core.idle().count(shard)).sum();
         // Relaxed: statistics.
-        self.idle_low.fetch_min(idle, Ordering::Relaxed);
+        self.idle_low.fetch_min(core.idle().total(), Ordering::Relaxed);
     }
 
     /// A caller has found none.

@@ -324,11 +324,16 @@ impl<T, R: Clone> Core<T, R> {
                 waiter.woken = false;
             }
             // The head looks whenever it is awake; anybody looks once more before he gives up.
-            if (queue.is_head(seat) || left.is_none())
-                && let Some(claim) = self.scan(&mut queue)
-            {
-                queue.waiting.remove(&seat.number);
-                return (Fate::Granted(claim), self.finish(queue, None));
+            let looks = queue.stirred && (queue.is_head(seat) || left.is_none());
+            if looks {
+                if let Some(claim) = self.scan(&mut queue) {
+                    queue.waiting.remove(&seat.number);
+                    return (Fate::Granted(claim), self.finish(queue, None));
+                }
+                if left.is_some() {
+                    // Somebody was faster. What was idle stood against a dial for this waiter, which is due now.
+                    return (Fate::Open, self.finish(queue, None));
+                }
             }
             match left {
                 None => {
@@ -341,9 +346,6 @@ impl<T, R: Clone> Core<T, R> {
     }
 
     fn scan(&self, queue: &mut Queue<R>) -> Option<Claim> {
-        if !queue.stirred {
-            return None;
-        }
         let slot = self.idle.take_any();
         queue.stirred = slot.is_some();
         slot.map(Claim::of)
@@ -361,25 +363,31 @@ impl<T, R: Clone> Core<T, R> {
         Census {
             open: queue.taken(self.capacity()) - opening,
             opening,
-            idle: (0..self.idle.shards()).map(|shard| self.idle.count(shard)).sum::<usize>()
-                + queue.parked.as_ref().map_or(0, |parked| parked.len()),
+            idle: self.idle.total() + queue.parked.as_ref().map_or(0, |parked| parked.len()),
             waiting: queue.waiting.len(),
         }
     }
 
     // ---- permits and dials -------------------------------------------------------------------------------------------------
 
-    /// Asks for one dial to be under way, beyond what waiters cause by themselves. `None`: the pool is closed.
+    /// Asks for one dial to be under way, beyond what waiters cause by themselves; if the policy allows none just now, as soon as it
+    /// does. `None`: the pool is closed.
     pub(crate) fn demand(&self) -> Option<Duty<T>> {
         let mut queue = self.lock();
         if queue.closed {
             return None;
         }
-        let asked =
-            if queue.parked.is_none() && queue.room_to_dial(1, self.capacity()) > 0 { queue.reserve() } else { None };
-        let mut duty = self.finish(queue, None);
-        duty.dial.extend(asked);
-        Some(duty)
+        queue.asked = queue.dialing() == 0 && queue.taken(self.capacity()) < queue.limits.max_size;
+        Some(self.finish(queue, None))
+    }
+
+    /// Whether this dial still has its permit.
+    pub(crate) fn is_dialing(&self, ticket: u64) -> bool {
+        self.lock().is_opening(ticket)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// A dial succeeded. The claim to move in with, or the resident again: the pool is closed, or the dial was overdue, has lost its
@@ -410,6 +418,7 @@ impl<T, R: Clone> Core<T, R> {
     pub(crate) fn land(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
         let mut queue = self.lock();
         queue.arriving -= 1;
+        queue.asked = false;
         if queue.taken(self.capacity()) > queue.limits.max_size {
             // The limit was lowered while it was being dialed.
             let slot = self.slot(claim.slot());
@@ -539,8 +548,12 @@ impl<T, R: Clone> Core<T, R> {
             after.bells.extend(self.wake_head(queue));
         }
         let missing = queue.limits.floor.saturating_sub(queue.taken(self.capacity()) - queue.dialing());
-        let room = queue.room_to_dial(missing.max(queue.waiting.len()), self.capacity());
+        // What is idle is on its way to a waiter; should somebody else be faster, that waiter comes by here again.
+        let at_hand = if queue.stirred && !queue.waiting.is_empty() { self.idle.total() } else { 0 };
+        let unserved = queue.waiting.len().saturating_sub(at_hand);
+        let room = queue.room_to_dial(missing.max(unserved).max(usize::from(queue.asked)), self.capacity());
         after.dial.extend((0..room).map_while(|_| queue.reserve()));
+        queue.asked &= after.dial.is_empty();
         after
     }
 

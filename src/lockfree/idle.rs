@@ -253,6 +253,11 @@ impl IdleStacks {
         bits.map(|bits| bits.count_ones() as usize).sum()
     }
 
+    /// How many look idle in all shards.
+    pub(crate) fn total(&self) -> usize {
+        (0..self.shards).map(|shard| self.count(shard)).sum()
+    }
+
     pub(crate) fn words(&self) -> usize {
         self.words
     }

@@ -44,6 +44,8 @@ pub(super) struct Queue<R> {
     tickets: u64,
     /// Dials that succeeded and move in just now.
     pub(super) arriving: usize,
+    /// Somebody who does not wait wants a connection: one dial for him, as soon as dials are allowed.
+    pub(super) asked: bool,
 
     pub(super) limits: Limits,
 }
@@ -84,6 +86,8 @@ pub(crate) enum Fate<R> {
     Refused(R),
     /// Its time is up.
     TimedOut,
+    /// None yet: it waits still. Do the duty, and go on waiting.
+    Open,
 }
 
 /// A permit to dial: a reserved slot. Ends in `Core::admit` or `Core::dial_failed`; past its time, `Core::overdue` takes it away.
@@ -117,6 +121,7 @@ impl<R> Queue<R> {
             opening: BTreeMap::new(),
             tickets: 0,
             arriving: 0,
+            asked: false,
             limits,
         }
     }
@@ -179,6 +184,10 @@ impl<R> Queue<R> {
         self.tickets += 1;
         self.opening.insert(self.tickets, slot);
         Some(Opening { ticket: self.tickets })
+    }
+
+    pub(super) fn is_opening(&self, ticket: u64) -> bool {
+        self.opening.contains_key(&ticket)
     }
 
     /// Takes the permit out of the dial: its slot, or None if it was overdue and has lost it.

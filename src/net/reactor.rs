@@ -47,7 +47,7 @@ pub(crate) trait Client: Send + Sync {
 
 /// A set of reactors. The process has one that all pools share unless told otherwise; a set of its own keeps a pool apart.
 ///
-/// Clones are handles to the same set. Its threads, named `corepool-shard-N`, start when they are first needed; those of a set of its
+/// Clones are handles to the same set. Its threads, named `corepool-sN` (the kernel keeps 15 bytes of a name), start when they are first needed; those of a set of its
 /// own end when the last handle and the last pool on it are gone.
 #[derive(Clone)]
 pub struct Reactors {
@@ -189,7 +189,7 @@ impl Reactor {
             events: AtomicU64::new(0),
         });
         let runner = Arc::clone(&reactor);
-        let builder = std::thread::Builder::new().name(format!("corepool-shard-{index}")).stack_size(STACK);
+        let builder = std::thread::Builder::new().name(format!("corepool-s{index}")).stack_size(STACK);
         sys::spawn_without_signals(builder, move || runner.run(poll, core))?;
         Ok(reactor)
     }
