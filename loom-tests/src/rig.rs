@@ -232,6 +232,8 @@ impl Rig {
                 Fate::Closed => return Err(Got::Closed),
                 Fate::Refused(_) => return Err(Got::Refused),
                 Fate::TimedOut => return Err(Got::TimedOut),
+                // Its duty is done: it waits on.
+                Fate::Open => {}
             }
         }
     }
