@@ -177,6 +177,18 @@ impl<M: Manager> Manager for Counting<M> {
         self.inner.on_idle_data(&mut connection.inner, peeked)
     }
 
+    fn on_checkout(&self, connection: &mut Self::Connection) -> Result<Verdict, M::Error> {
+        self.inner.on_checkout(&mut connection.inner)
+    }
+
+    fn on_wait(&self, waiting: usize) -> Result<(), M::Error> {
+        self.inner.on_wait(waiting)
+    }
+
+    fn ping(&self, connection: &mut Self::Connection) -> Result<(), M::Error> {
+        self.inner.ping(&mut connection.inner)
+    }
+
     fn on_return(&self, connection: &mut Self::Connection, how: Outcome) -> Verdict {
         self.inner.on_return(&mut connection.inner, how)
     }

@@ -8,6 +8,9 @@ type OnReturn<C> = Box<dyn Fn(&mut C, Outcome) -> Verdict + Send + Sync>;
 type OnIdleData<C> = Box<dyn Fn(&mut C, &[u8]) -> Verdict + Send + Sync>;
 type BeforeClose<C> = Box<dyn Fn(&mut C, CloseReason) + Send + Sync>;
 type BeforeWatch<C> = Box<dyn Fn(&C) + Send + Sync>;
+type OnCheckout<C, E> = Box<dyn Fn(&mut C) -> Result<Verdict, E> + Send + Sync>;
+type OnWait<E> = Box<dyn Fn(usize) -> Result<(), E> + Send + Sync>;
+type Ping<C, E> = Box<dyn Fn(&mut C) -> Result<(), E> + Send + Sync>;
 
 /// Does as the manager inside, except where it was told otherwise.
 pub(crate) struct Hooked<M: Manager> {
@@ -16,13 +19,25 @@ pub(crate) struct Hooked<M: Manager> {
     on_idle_data: Option<OnIdleData<M::Connection>>,
     before_close: Option<BeforeClose<M::Connection>>,
     before_watch: Option<BeforeWatch<M::Connection>>,
+    on_checkout: Option<OnCheckout<M::Connection, M::Error>>,
+    on_wait: Option<OnWait<M::Error>>,
+    ping: Option<Ping<M::Connection, M::Error>>,
     probe_after: Option<Duration>,
 }
 
 impl<M: Manager> Hooked<M> {
     pub(crate) fn new(inner: M) -> Self {
-        let probe_after = None;
-        Hooked { inner, on_return: None, on_idle_data: None, before_close: None, before_watch: None, probe_after }
+        Hooked {
+            inner,
+            on_return: None,
+            on_idle_data: None,
+            before_close: None,
+            before_watch: None,
+            on_checkout: None,
+            on_wait: None,
+            ping: None,
+            probe_after: None,
+        }
     }
 
     pub(crate) fn on_return(
@@ -51,6 +66,27 @@ impl<M: Manager> Hooked<M> {
 
     pub(crate) fn before_watch(mut self, hook: impl Fn(&M::Connection) + Send + Sync + 'static) -> Self {
         self.before_watch = Some(Box::new(hook));
+        self
+    }
+
+    pub(crate) fn on_checkout(
+        mut self,
+        hook: impl Fn(&mut M::Connection) -> Result<Verdict, M::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_checkout = Some(Box::new(hook));
+        self
+    }
+
+    pub(crate) fn on_wait(mut self, hook: impl Fn(usize) -> Result<(), M::Error> + Send + Sync + 'static) -> Self {
+        self.on_wait = Some(Box::new(hook));
+        self
+    }
+
+    pub(crate) fn ping(
+        mut self,
+        hook: impl Fn(&mut M::Connection) -> Result<(), M::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.ping = Some(Box::new(hook));
         self
     }
 
@@ -86,6 +122,27 @@ impl<M: Manager> Manager for Hooked<M> {
         match &self.on_return {
             Some(hook) => hook(connection, how),
             None => self.inner.on_return(connection, how),
+        }
+    }
+
+    fn on_checkout(&self, connection: &mut M::Connection) -> Result<Verdict, M::Error> {
+        match &self.on_checkout {
+            Some(hook) => hook(connection),
+            None => self.inner.on_checkout(connection),
+        }
+    }
+
+    fn on_wait(&self, waiting: usize) -> Result<(), M::Error> {
+        match &self.on_wait {
+            Some(hook) => hook(waiting),
+            None => self.inner.on_wait(waiting),
+        }
+    }
+
+    fn ping(&self, connection: &mut M::Connection) -> Result<(), M::Error> {
+        match &self.ping {
+            Some(hook) => hook(connection),
+            None => self.inner.ping(connection),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod census;
 mod fake;
+mod heard;
 mod hooked;
 mod server;
 mod watchdog;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use census::{Census, Counted, Counting};
 pub(crate) use fake::{Fake, FakeError, Script, Thing};
+pub(crate) use heard::Heard;
 pub(crate) use hooked::Hooked;
 pub(crate) use server::{Server, local_port};
 pub(crate) use watchdog::{Watchdog, from_environment, storm_length};
