@@ -7,6 +7,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::{self, NEVER, nanos, until};
@@ -44,14 +45,16 @@ impl<M: Manager> Shared<M> {
     #[inline]
     pub(crate) fn check_out(&self, patience: Patience) -> Result<Claim, GetError> {
         let shard = self.here();
-        let Some(claim) = self.core.take_home(shard) else { return self.check_out_slow(None, shard, patience) };
+        let Some(claim) = self.core.take_home(shard) else { return self.check_out_slow(None, shard, patience, None) };
         let slot = self.core.slot(claim.slot());
         if !slot.notes().is_clean() {
-            return self.check_out_slow(Some(claim), shard, patience);
+            return self.check_out_slow(Some(claim), shard, patience, None);
         }
+        // Relaxed: no more than a hint. Until a manager has once discarded or refused at checkout, its hook is taken for the default.
+        let begun = self.choosy.load(Ordering::Relaxed).then(clock::now);
         match self.hand_over(claim, slot) {
             Taken::Fit(claim) => Ok(claim),
-            Taken::Gone => self.check_out_slow(None, shard, patience),
+            Taken::Gone => self.check_out_slow(None, shard, patience, begun),
             Taken::Refused(cause) => Err(self.refused(cause)),
         }
     }
@@ -73,6 +76,8 @@ impl<M: Manager> Shared<M> {
     #[cold]
     fn withhold(&self, claim: Claim, withheld: Withheld) -> Taken {
         self.core.slot(claim.slot()).end_use(&claim);
+        // Relaxed: a hint. From now on the clock is read before this manager's hook, which the caller's deadline covers.
+        self.choosy.store(true, Ordering::Relaxed);
         match withheld {
             Withheld::Unfit(why) => {
                 self.retire(claim, why);
@@ -115,8 +120,14 @@ impl<M: Manager> Shared<M> {
 
     /// Nothing clean in this core's own shard: look at what was taken, steal, ask for growth, wait.
     #[cold]
-    fn check_out_slow(&self, taken: Option<Claim>, shard: usize, patience: Patience) -> Result<Claim, GetError> {
-        let begun = clock::now();
+    fn check_out_slow(
+        &self,
+        taken: Option<Claim>,
+        shard: usize,
+        patience: Patience,
+        begun: Option<u64>,
+    ) -> Result<Claim, GetError> {
+        let begun = begun.unwrap_or_else(clock::now);
         let limit = match patience {
             Patience::Only(limit) => limit,
             Patience::Usual => self.settings.load().wait_timeout,
@@ -190,7 +201,15 @@ impl<M: Manager> Shared<M> {
 
     fn wait(&self, begun: u64, limit: Duration) -> Result<Claim, GetError> {
         let deadline = begun.saturating_add(nanos(limit));
-        if let Err(cause) = self.admission() {
+        // Relaxed: a count.
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let outcome = self.wait_in_line(begun, deadline, before);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        outcome
+    }
+
+    fn wait_in_line(&self, begun: u64, deadline: u64, before: usize) -> Result<Claim, GetError> {
+        if let Err(cause) = self.admission(before) {
             return Err(self.refused(cause));
         }
         let (seat, duty) = match self.core.enqueue(begun) {
@@ -198,7 +217,10 @@ impl<M: Manager> Shared<M> {
             Err(barred) => return Err(self.barred(barred, begun)),
         };
         self.perform(duty);
-        self.hurry();
+        // Relaxed: set before a failed dial looks for waiters, under the queue's lock; so it finds us, or we find it set.
+        if self.troubled.load(Ordering::Relaxed) {
+            self.hurry();
+        }
         self.shards.note_exhausted();
         count(&self.counts.waited);
         let outcome = loop {
@@ -232,9 +254,9 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Asks the manager whether this caller may wait.
-    fn admission(&self) -> Result<(), Cause> {
+    fn admission(&self, before: usize) -> Result<(), Cause> {
         let manager = self.manager.load();
-        let ask = || manager.on_wait(self.core.waiting());
+        let ask = || manager.on_wait(before);
         match catch_unwind(AssertUnwindSafe(ask)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Arc::new(error)),

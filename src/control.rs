@@ -51,13 +51,25 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Changes settings: all of them or, if one is outside its limits, none.
-    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut Settings)) -> Result<(), BuildError> {
-        let mut new = Settings::clone(&self.settings.load());
-        // The user's code, so before the lock.
-        change(&mut new);
-        new.check(self.core.capacity())?;
+    pub(crate) fn reconfigure(&self, mut change: impl FnMut(&mut Settings)) -> Result<(), BuildError> {
+        loop {
+            let old = self.settings.load_full();
+            let mut new = Settings::clone(&old);
+            // The user's code, so not under a lock.
+            change(&mut new);
+            new.check(self.core.capacity())?;
+            if Arc::ptr_eq(&self.settings.compare_and_swap(&old, Arc::new(new)), &old) {
+                self.put_into_force(&old);
+                return Ok(());
+            }
+            // Somebody else's change came first: this one is made to what that has left.
+        }
+    }
+
+    /// Has everything that keeps a copy of a setting take it over. One at a time, and always from the latest, so that no copy stays behind.
+    fn put_into_force(&self, old: &Settings) {
         let _one_at_a_time = lock(&self.reconfiguring);
-        let old = self.settings.swap(Arc::new(new.clone()));
+        let new = self.settings.load();
         self.closer.set_timeout(new.close_timeout);
         // Relaxed: whether a lazy pool has been awoken; if it is just now, it reads the new settings.
         let floor = if self.lazy.load(Ordering::Relaxed) { 0 } else { new.min_idle };
@@ -71,16 +83,13 @@ impl<M: Manager> Shared<M> {
             };
         }));
         self.pace(|backoff, _| backoff.set_most(new.dials_at_once));
-        if new.max_size < old.max_size {
-            self.shed_surplus(new.max_size);
-        }
+        self.shed_surplus(new.max_size);
         if new.probe_after.is_zero() && !old.probe_after.is_zero() {
             self.core.lives().iter().for_each(|(life, _)| {
                 self.core.note(*life, Notes::PROBE);
             });
         }
         self.sweep_by(clock::now());
-        Ok(())
     }
 
     /// Has what is above the limit leave: idle ones first, high slots first, so that the low ones stay packed.
@@ -114,7 +123,11 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn replace_manager(&self, manager: M, over: Duration) {
         self.manager.store(Arc::new(manager));
         // Whatever the old endpoint's troubles were, they are not the new one's.
-        self.pace(|backoff, _| backoff.reset());
+        self.pace(|backoff, _| {
+            // Relaxed: under the pace's lock, as where it is set.
+            self.troubled.store(false, Ordering::Relaxed);
+            backoff.reset();
+        });
         self.retire_all(over);
     }
 

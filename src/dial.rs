@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -147,6 +148,8 @@ impl<M: Manager> Shared<M> {
         self.observing.tell(|| Event::DialFailed { cause: Arc::clone(&cause) });
         let mut began = false;
         self.pace(|backoff, now| {
+            // Relaxed: ordered by the lock under which waiters are looked for.
+            self.troubled.store(true, Ordering::Relaxed);
             began = backoff.failed(begun, now, Arc::clone(&cause));
             // Under the pace's lock: who joins the queue after this look hurries by himself, after us.
             if self.core.waiting() > 0 {
@@ -161,7 +164,11 @@ impl<M: Manager> Shared<M> {
     /// A dial has succeeded: an outage is over.
     fn speed_up(&self) {
         let mut lasted = None;
-        self.pace(|backoff, now| lasted = backoff.succeeded().map(|since| clock::until(now, since)));
+        self.pace(|backoff, now| {
+            // Relaxed: under the pace's lock, as where it is set.
+            self.troubled.store(false, Ordering::Relaxed);
+            lasted = backoff.succeeded().map(|since| clock::until(now, since));
+        });
         if let Some(lasted) = lasted {
             self.observing.tell(|| Event::OutageEnded { lasted });
         }

@@ -119,7 +119,7 @@ impl<M: Manager> Pool<M> {
     /// Changes settings while the pool runs: `change` gets the present ones. All are checked; if one is outside its limits, nothing changes.
     ///
     /// A lowered `max_size` closes idle connections above it at once and leased ones when they are given back; it may be raised up to
-    /// the pool's `capacity`. No lease and no waiter is disturbed.
+    /// the pool's `capacity`. No lease and no waiter is disturbed. `change` runs on this thread, again if another thread's change came first.
     ///
     /// ```
     /// # use corepool::*;
@@ -142,7 +142,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     /// [`BuildError::Setting`] names the setting and its limit.
-    pub fn reconfigure(&self, change: impl FnOnce(&mut Settings)) -> Result<(), BuildError> {
+    pub fn reconfigure(&self, change: impl FnMut(&mut Settings)) -> Result<(), BuildError> {
         self.shared.reconfigure(change)
     }
 

@@ -49,6 +49,13 @@ pub(crate) struct Shared<M: Manager> {
     /// `Opening::Lazy` before the first caller: `min_idle` is not kept yet.
     pub(crate) lazy: AtomicBool,
 
+    /// The manager has once discarded or refused at checkout.
+    pub(crate) choosy: AtomicBool,
+    /// The last dial has failed.
+    pub(crate) troubled: AtomicBool,
+    /// Callers that wait, or are about to.
+    pub(crate) waiting: AtomicUsize,
+
     pub(crate) births: Mutex<Vec<Birth>>,
     pub(crate) sweep: Mutex<Sweep>,
     /// When the next sweep is due.
@@ -123,6 +130,9 @@ impl<M: Manager> Shared<M> {
             dials: Mutex::default(),
             dialed: (Mutex::new(()), Condvar::new()),
             lazy: AtomicBool::new(lazy),
+            choosy: AtomicBool::new(false),
+            troubled: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             births: Mutex::default(),
             sweep: Mutex::default(),
             sweep_due: AtomicU64::new(NEVER),

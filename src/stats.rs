@@ -160,8 +160,10 @@ impl Shards {
 
     /// A caller has found none.
     pub(crate) fn note_exhausted(&self) {
-        // Relaxed: statistics.
-        self.idle_low.store(0, Ordering::Relaxed);
+        // Relaxed: statistics. Written only where it changes something, since many may wait.
+        if self.idle_low.load(Ordering::Relaxed) != 0 {
+            self.idle_low.store(0, Ordering::Relaxed);
+        }
     }
 }
 
