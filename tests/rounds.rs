@@ -151,7 +151,6 @@ impl Manager for Pairs {
 
 #[cfg(not(corepool_unwatched))]
 #[test]
-#[ignore = "defect D10: with overflow checks a reactor dies of a connection that is younger than its tick"]
 fn nothing_idle_is_dead_after_its_peer_has_hung_up() {
     let pairs = Pairs::default();
     let peers = Arc::clone(&pairs.peers);

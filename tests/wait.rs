@@ -101,11 +101,23 @@ fn a_dial_that_is_not_needed_is_not_made() {
     assert_eq!(dials_for_two(Duration::ZERO), 2);
 }
 
+/// The new connection lies idle for the head that is not due yet, and stands against another dial for it.
 #[test]
-#[ignore = "defect D9: `balance` does not count the connection that it wakes the head for, and dials another"]
 fn a_dial_that_is_not_needed_is_not_made_for_a_head_that_is_not_due() {
     for _ in 0..50 {
         assert_eq!(dials_for_two(HOPELESS), 2);
+    }
+}
+
+#[test]
+fn one_waiter_on_an_empty_pool_causes_one_dial() {
+    for _ in 0..50 {
+        let fake = Fake::default();
+        let script = fake.script.clone();
+        let pool = Pool::builder(fake).max_size(8).min_idle(0).opening(Opening::Lazy).build().unwrap();
+        drop(pool.get().unwrap());
+        comes_to_rest(&pool);
+        assert_eq!(script.dials(), 1);
     }
 }
 
