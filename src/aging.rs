@@ -90,6 +90,7 @@ impl<M: Manager> Shared<M> {
 
     fn begin_ping(&self, claim: Claim) {
         let Some(pool) = self.me.upgrade() else { return self.retire(claim, CloseReason::PoolClosed) };
+        self.core.slot(claim.slot()).end_use(&claim);
         // Relaxed: a count that bounds.
         self.pinging.fetch_add(1, Ordering::Relaxed);
         let mut ping = Ping { pool, claim: Some(claim) };

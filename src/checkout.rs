@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::clock::{self, NEVER, nanos, until};
 use crate::error::{Cause, Detail, GetError, GetErrorKind};
-use crate::lockfree::bits::{Notes, SlotId};
-use crate::lockfree::core::{Barred, Claim, Fate, Slot};
+use crate::lockfree::bits::Notes;
+use crate::lockfree::core::{Barred, Claim, Fate};
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::observe::Event;
 use crate::resident::{Resident, Withheld};
@@ -42,26 +42,37 @@ enum Taken {
 
 impl<M: Manager> Shared<M> {
     /// Takes a connection for a caller.
-    #[inline]
+    // Always, and the slow half as a branch of its own: so the claim travels in a register, not through a result in memory.
+    #[inline(always)]
     pub(crate) fn check_out(&self, patience: Patience) -> Result<Claim, GetError> {
-        let shard = self.here();
-        let Some(claim) = self.core.take_home(shard) else { return self.check_out_slow(None, shard, patience, None) };
-        let slot = self.core.slot(claim.slot());
-        if !slot.notes().is_clean() {
-            return self.check_out_slow(Some(claim), shard, patience, None);
+        match self.take_clean() {
+            Ok(claim) => self.hand_over_at_once(claim, patience),
+            Err(noted) => self.check_out_slow(noted, patience, None),
         }
+    }
+
+    /// Takes a connection of this core's shard that nothing is noted of; else what it took instead, if anything.
+    #[inline(always)]
+    fn take_clean(&self) -> Result<Claim, Option<Claim>> {
+        let claim = self.core.take_home(self.here()).ok_or(None)?;
+        if self.core.slot(claim.slot()).notes().is_clean() { Ok(claim) } else { Err(Some(claim)) }
+    }
+
+    #[inline(always)]
+    fn hand_over_at_once(&self, claim: Claim, patience: Patience) -> Result<Claim, GetError> {
         // Relaxed: no more than a hint. Until a manager has once discarded or refused at checkout, its hook is taken for the default.
         let begun = self.choosy.load(Ordering::Relaxed).then(clock::now);
-        match self.hand_over(claim, slot) {
+        match self.hand_over(claim) {
             Taken::Fit(claim) => Ok(claim),
-            Taken::Gone => self.check_out_slow(None, shard, patience, begun),
+            Taken::Gone => self.check_out_slow(None, patience, begun),
             Taken::Refused(cause) => Err(self.refused(cause)),
         }
     }
 
     /// Asks the manager whether the caller may have it, and begins the use.
-    #[inline]
-    fn hand_over(&self, mut claim: Claim, slot: &Slot<Resident<M>>) -> Taken {
+    #[inline(always)]
+    fn hand_over(&self, mut claim: Claim) -> Taken {
+        let slot = self.core.slot(claim.slot());
         let thread = thread::number();
         slot.enter_hook(&claim, thread);
         match slot.resident_mut(&mut claim).map_or(Ok(()), Resident::judge_checkout) {
@@ -91,12 +102,10 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Takes back a connection that a caller has used.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_in(&self, mut claim: Claim, how: Outcome) {
         let slot = self.core.slot(claim.slot());
-        slot.enter_hook(&claim, thread::number());
         let judged = slot.resident_mut(&mut claim).map_or(Ok(()), |resident| resident.judge_return(how));
-        slot.end_use(&claim);
         if judged.is_ok() && slot.notes().is_clean() {
             self.core.give_or(claim, self.here(), clock::now, |duty| self.perform(duty));
         } else {
@@ -120,13 +129,8 @@ impl<M: Manager> Shared<M> {
 
     /// Nothing clean in this core's own shard: look at what was taken, steal, ask for growth, wait.
     #[cold]
-    fn check_out_slow(
-        &self,
-        taken: Option<Claim>,
-        shard: usize,
-        patience: Patience,
-        begun: Option<u64>,
-    ) -> Result<Claim, GetError> {
+    fn check_out_slow(&self, taken: Option<Claim>, patience: Patience, begun: Option<u64>) -> Result<Claim, GetError> {
+        let shard = self.here();
         let begun = begun.unwrap_or_else(clock::now);
         let limit = match patience {
             Patience::Only(limit) => limit,
@@ -183,7 +187,7 @@ impl<M: Manager> Shared<M> {
             }
             self.freshen(&claim, notes);
         }
-        self.hand_over(claim, slot)
+        self.hand_over(claim)
     }
 
     /// It is in use, so it is not aged any more; the sweep may have to look at it again.
@@ -300,13 +304,13 @@ impl<M: Manager> Shared<M> {
     fn failure(&self, kind: GetErrorKind, begun: u64, cause: Option<Cause>) -> GetError {
         let census = self.core.census();
         let me = thread::number();
-        let slots = (0..self.core.capacity()).map(SlotId::at);
+        let leased = self.core.lives().into_iter().filter(|(_, idle)| !idle);
         let detail = Detail {
             waited: until(clock::now(), begun),
             open: census.open,
             idle: census.idle,
             waiting: census.waiting,
-            held_here: slots.filter(|slot| self.core.slot(*slot).holder().thread() == me).count(),
+            held_here: leased.filter(|(life, _)| self.core.slot(life.slot).holder().thread() == me).count(),
             cause,
         };
         GetError::detailed(kind, detail)

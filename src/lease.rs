@@ -31,6 +31,49 @@ pub struct Lease<'p, M: Manager> {
     _connection: PhantomData<M::Connection>,
 }
 
+/// A lease for the time of one closure: no more than `with` needs, so that it stays in registers.
+pub(crate) struct Loan<'p, M: Manager> {
+    pool: &'p Shared<M>,
+    claim: Option<Claim>,
+}
+
+impl<'p, M: Manager> Loan<'p, M> {
+    #[inline(always)]
+    pub(crate) fn new(pool: &'p Shared<M>, claim: Claim) -> Self {
+        Loan { pool, claim: Some(claim) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn connection(&mut self) -> &mut M::Connection {
+        connection_mut(self.pool, self.claim.as_mut())
+    }
+
+    #[inline(always)]
+    pub(crate) fn end(mut self, how: Outcome) {
+        if let Some(claim) = self.claim.take() {
+            self.pool.check_in(claim, how);
+        }
+    }
+}
+
+impl<M: Manager> Drop for Loan<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            // Not ended, so the closure unwinds.
+            self.pool.check_in_panicked(claim);
+        }
+    }
+}
+
+#[inline(always)]
+fn connection_mut<'a, M: Manager>(pool: &'a Shared<M>, claim: Option<&'a mut Claim>) -> &'a mut M::Connection {
+    match claim.and_then(|claim| pool.core.slot(claim.slot()).resident_mut(claim)) {
+        Some(resident) => &mut resident.connection,
+        None => unreachable!("a lease has its connection until it ends"),
+    }
+}
+
 enum Holder<'p, M: Manager> {
     Borrowed(&'p Shared<M>),
     Owned(Arc<Shared<M>>),
@@ -83,7 +126,6 @@ impl<'p, M: Manager> Lease<'p, M> {
     /// Takes the connection out of the pool for good. Its permit is free at once; its watch ends; nobody closes it but you.
     pub fn detach(mut lease: Self) -> M::Connection {
         let resident = lease.claim.take().and_then(|claim| {
-            lease.pool.core.slot(claim.slot()).end_use(&claim);
             let mut duty = lease.pool.core.retire(claim);
             let resident = duty.close.take();
             lease.pool.perform(duty);
@@ -120,12 +162,7 @@ impl<M: Manager> Deref for Lease<'_, M> {
 impl<M: Manager> DerefMut for Lease<'_, M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Connection {
-        let pool = &self.pool;
-        let resident = self.claim.as_mut().and_then(|claim| pool.core.slot(claim.slot()).resident_mut(claim));
-        match resident {
-            Some(resident) => &mut resident.connection,
-            None => unreachable!("a lease has its connection until it ends"),
-        }
+        connection_mut(&self.pool, self.claim.as_mut())
     }
 }
 
@@ -149,8 +186,12 @@ impl<M: Manager> Drop for Lease<'_, M> {
 
 impl<M: Manager> Shared<M> {
     #[cold]
+    fn check_in_panicked(&self, claim: Claim) {
+        self.check_in(claim, Outcome::Panicked);
+    }
+
+    #[cold]
     fn check_in_condemned(&self, claim: Claim) {
-        self.core.slot(claim.slot()).end_use(&claim);
         self.retire(claim, CloseReason::Condemned);
     }
 }

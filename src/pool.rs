@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::checkout::Patience;
 use crate::control::DrainReport;
 use crate::error::{BuildError, GetError};
-use crate::lease::Lease;
-use crate::manager::Manager;
+use crate::lease::{Lease, Loan};
+use crate::manager::{Manager, Outcome};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::stats::Stats;
@@ -51,11 +51,10 @@ impl<M: Manager> Pool<M> {
     /// The closure's own, and [`GetError`] converted into its type when no connection was had.
     #[inline]
     pub fn with<T, E: From<GetError>>(&self, f: impl FnOnce(&mut M::Connection) -> Result<T, E>) -> Result<T, E> {
-        let mut lease = self.get()?;
-        let result = f(&mut lease);
-        if result.is_err() {
-            lease.fail();
-        }
+        let claim = self.shared.check_out(Patience::Usual)?;
+        let mut loan = Loan::new(&self.shared, claim);
+        let result = f(loan.connection());
+        loan.end(if result.is_ok() { Outcome::Done } else { Outcome::Failed });
         result
     }
 

@@ -176,6 +176,7 @@ impl<T, R: Clone> Core<T, R> {
         if let Some(parked) = &mut queue.parked {
             // A note that comes from now on finds it here: `dismiss` looks under the lock.
             parked.insert(claim.slot());
+            self.slot(claim.slot()).end_use(&claim);
             return (None, None);
         }
         if queue.head_is_due(now) {
@@ -462,7 +463,9 @@ impl<T, R: Clone> Core<T, R> {
         let mut queue = self.lock();
         if !queue.closed && queue.parked.is_none() {
             // WAIT stays behind in every word, so all that comes back comes to the lock.
-            queue.parked = Some(self.idle.seal().into_iter().collect());
+            let parked = self.idle.seal();
+            parked.iter().for_each(|slot| self.slot(*slot).end_use(&Claim::of(*slot)));
+            queue.parked = Some(parked.into_iter().collect());
             queue.announced = true;
         }
     }

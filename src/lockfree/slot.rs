@@ -131,7 +131,7 @@ impl<T> Slot<T> {
         self.holder.store(u64::from(thread), Ordering::Relaxed);
     }
 
-    /// The use, or the hook, ends.
+    /// The slot is with a part of the pool from now on. A mere return does not say so: whether it is over, the idle words say.
     #[inline]
     pub(crate) fn end_use(&self, _claim: &Claim) {
         // Relaxed: as in `begin_use`.
@@ -144,19 +144,19 @@ impl<T> Slot<T> {
         self.uses.load(Ordering::Relaxed)
     }
 
-    /// Who has it now.
+    /// Who has it, or had it last.
     pub(crate) fn holder(&self) -> Holder {
         // Relaxed: statistics.
         Holder(self.holder.load(Ordering::Relaxed))
     }
 }
 
-/// Who has a slot: a thread's number, and whether it runs a hook on the connection or uses it.
+/// Who has a slot, or had it last: a thread's number, and whether it runs a hook on the connection or uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder(u64);
 
 impl Holder {
-    /// Idle, vacant, or with a part of the pool itself.
+    /// Nobody yet, or a part of the pool itself.
     pub(crate) const NOBODY: Holder = Holder(0);
 
     const HOOK: u64 = 1 << 32;
