@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::{self, NEVER, nanos, until};
 use crate::error::{Cause, Detail, GetError, GetErrorKind};
 use crate::lockfree::bits::Notes;
-use crate::lockfree::core::{Barred, Claim, Fate};
+use crate::lockfree::core::{Barred, Claim, Fate, Slot};
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::observe::Event;
 use crate::resident::{Resident, Withheld};
@@ -45,34 +45,24 @@ impl<M: Manager> Shared<M> {
     // Always, and the slow half as a branch of its own: so the claim travels in a register, not through a result in memory.
     #[inline(always)]
     pub(crate) fn check_out(&self, patience: Patience) -> Result<Claim, GetError> {
-        match self.take_clean() {
-            Ok(claim) => self.hand_over_at_once(claim, patience),
-            Err(noted) => self.check_out_slow(noted, patience, None),
+        let claim = match self.core.take_home(self.here()) {
+            Some(claim) => claim,
+            None => return self.check_out_slow(None, patience),
+        };
+        let slot = self.core.slot(claim.slot());
+        if !slot.notes().is_clean() {
+            return self.check_out_slow(Some(claim), patience);
         }
-    }
-
-    /// Takes a connection of this core's shard that nothing is noted of; else what it took instead, if anything.
-    #[inline(always)]
-    fn take_clean(&self) -> Result<Claim, Option<Claim>> {
-        let claim = self.core.take_home(self.here()).ok_or(None)?;
-        if self.core.slot(claim.slot()).notes().is_clean() { Ok(claim) } else { Err(Some(claim)) }
-    }
-
-    #[inline(always)]
-    fn hand_over_at_once(&self, claim: Claim, patience: Patience) -> Result<Claim, GetError> {
-        // Relaxed: no more than a hint. Until a manager has once discarded or refused at checkout, its hook is taken for the default.
-        let begun = self.choosy.load(Ordering::Relaxed).then(clock::now);
-        match self.hand_over(claim) {
+        match self.hand_over(claim, slot) {
             Taken::Fit(claim) => Ok(claim),
-            Taken::Gone => self.check_out_slow(None, patience, begun),
+            Taken::Gone => self.check_out_slow(None, patience),
             Taken::Refused(cause) => Err(self.refused(cause)),
         }
     }
 
     /// Asks the manager whether the caller may have it, and begins the use.
     #[inline(always)]
-    fn hand_over(&self, mut claim: Claim) -> Taken {
-        let slot = self.core.slot(claim.slot());
+    fn hand_over(&self, mut claim: Claim, slot: &Slot<Resident<M>>) -> Taken {
         let thread = thread::number();
         slot.enter_hook(&claim, thread);
         match slot.resident_mut(&mut claim).map_or(Ok(()), Resident::judge_checkout) {
@@ -87,8 +77,7 @@ impl<M: Manager> Shared<M> {
     #[cold]
     fn withhold(&self, claim: Claim, withheld: Withheld) -> Taken {
         self.core.slot(claim.slot()).end_use(&claim);
-        // Relaxed: a hint. From now on the clock is read before this manager's hook, which the caller's deadline covers.
-        self.choosy.store(true, Ordering::Relaxed);
+        self.turns_choosy();
         match withheld {
             Withheld::Unfit(why) => {
                 self.retire(claim, why);
@@ -103,11 +92,10 @@ impl<M: Manager> Shared<M> {
 
     /// Takes back a connection that a caller has used.
     #[inline(always)]
-    pub(crate) fn check_in(&self, mut claim: Claim, how: Outcome) {
-        let slot = self.core.slot(claim.slot());
+    pub(crate) fn check_in(&self, mut claim: Claim, slot: &Slot<Resident<M>>, how: Outcome) {
         let judged = slot.resident_mut(&mut claim).map_or(Ok(()), |resident| resident.judge_return(how));
         if judged.is_ok() && slot.notes().is_clean() {
-            self.core.give_or(claim, self.here(), clock::now, |duty| self.perform(duty));
+            self.core.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
         } else {
             self.check_in_slow(claim, judged);
         }
@@ -129,9 +117,9 @@ impl<M: Manager> Shared<M> {
 
     /// Nothing clean in this core's own shard: look at what was taken, steal, ask for growth, wait.
     #[cold]
-    fn check_out_slow(&self, taken: Option<Claim>, patience: Patience, begun: Option<u64>) -> Result<Claim, GetError> {
+    fn check_out_slow(&self, taken: Option<Claim>, patience: Patience) -> Result<Claim, GetError> {
         let shard = self.here();
-        let begun = begun.unwrap_or_else(clock::now);
+        let begun = clock::now();
         let limit = match patience {
             Patience::Only(limit) => limit,
             Patience::Usual => self.settings.load().wait_timeout,
@@ -178,7 +166,7 @@ impl<M: Manager> Shared<M> {
             self.retire(claim, reason(notes));
             return Taken::Gone;
         }
-        if !notes.is_clean() {
+        if notes.has(Notes::AGED) || notes.has(Notes::PROBE) {
             slot.enter_hook(&claim, thread::number());
             if let Err(why) = slot.resident_mut(&mut claim).map_or(Ok(()), Resident::look_for_data) {
                 slot.end_use(&claim);
@@ -187,7 +175,19 @@ impl<M: Manager> Shared<M> {
             }
             self.freshen(&claim, notes);
         }
-        self.hand_over(claim)
+        self.hand_over(claim, slot)
+    }
+
+    /// The manager has discarded or refused at checkout, so its hook is more than the default, and may take its time. From now on the clock
+    /// is read before it, which the caller's deadline covers: on the slow path, where a note sends every connection.
+    #[cold]
+    fn turns_choosy(&self) {
+        // Relaxed: who is born meanwhile sees it, or is found here, or goes unnoted, as those before did.
+        if !self.choosy.swap(true, Ordering::Relaxed) {
+            self.core.lives().iter().for_each(|(life, _)| {
+                self.core.note(*life, Notes::TIMED);
+            });
+        }
     }
 
     /// It is in use, so it is not aged any more; the sweep may have to look at it again.

@@ -279,6 +279,10 @@ impl<M: Manager> Shared<M> {
     fn watch(&self, claim: &mut Claim, life: Life, shard: usize) {
         let Some(resident) = self.core.slot(life.slot).resident_mut(claim) else { return };
         self.born(life, clock::now(), Arc::downgrade(&resident.sockets));
+        // Relaxed: see `turns_choosy`.
+        if self.choosy.load(Ordering::Relaxed) {
+            self.core.note(life, Notes::TIMED);
+        }
         // A manager that was replaced while it dialed: its connection goes the way of those that it opened before.
         if !Arc::ptr_eq(&resident.manager, &self.manager.load()) {
             self.core.note(life, Notes::RETIRED);

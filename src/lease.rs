@@ -7,8 +7,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::lockfree::bits::Notes;
-use crate::lockfree::core::Claim;
+use crate::lockfree::core::{Claim, Slot};
 use crate::manager::{CloseReason, Manager, Outcome};
+use crate::resident::Resident;
 use crate::shared::{Shared, count};
 
 /// A connection on loan. It is given back when the lease is dropped, on that thread: [`Manager::on_return`] judges it there.
@@ -34,24 +35,28 @@ pub struct Lease<'p, M: Manager> {
 /// A lease for the time of one closure: no more than `with` needs, so that it stays in registers.
 pub(crate) struct Loan<'p, M: Manager> {
     pool: &'p Shared<M>,
+    slot: &'p Slot<Resident<M>>,
     claim: Option<Claim>,
 }
 
 impl<'p, M: Manager> Loan<'p, M> {
     #[inline(always)]
     pub(crate) fn new(pool: &'p Shared<M>, claim: Claim) -> Self {
-        Loan { pool, claim: Some(claim) }
+        Loan { pool, slot: pool.core.slot(claim.slot()), claim: Some(claim) }
     }
 
     #[inline(always)]
     pub(crate) fn connection(&mut self) -> &mut M::Connection {
-        connection_mut(self.pool, self.claim.as_mut())
+        match &mut self.claim {
+            Some(claim) => connection_mut(self.slot, claim),
+            None => unreachable!("a loan has its connection until it ends"),
+        }
     }
 
     #[inline(always)]
     pub(crate) fn end(mut self, how: Outcome) {
         if let Some(claim) = self.claim.take() {
-            self.pool.check_in(claim, how);
+            self.pool.check_in(claim, self.slot, how);
         }
     }
 }
@@ -61,14 +66,14 @@ impl<M: Manager> Drop for Loan<'_, M> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
             // Not ended, so the closure unwinds.
-            self.pool.check_in_panicked(claim);
+            self.pool.check_in_panicked(claim, self.slot);
         }
     }
 }
 
 #[inline(always)]
-fn connection_mut<'a, M: Manager>(pool: &'a Shared<M>, claim: Option<&'a mut Claim>) -> &'a mut M::Connection {
-    match claim.and_then(|claim| pool.core.slot(claim.slot()).resident_mut(claim)) {
+fn connection_mut<'a, M: Manager>(slot: &'a Slot<Resident<M>>, claim: &'a mut Claim) -> &'a mut M::Connection {
+    match slot.resident_mut(claim) {
         Some(resident) => &mut resident.connection,
         None => unreachable!("a lease has its connection until it ends"),
     }
@@ -162,7 +167,10 @@ impl<M: Manager> Deref for Lease<'_, M> {
 impl<M: Manager> DerefMut for Lease<'_, M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Connection {
-        connection_mut(&self.pool, self.claim.as_mut())
+        match &mut self.claim {
+            Some(claim) => connection_mut(self.pool.core.slot(claim.slot()), claim),
+            None => unreachable!("a lease has its connection until it ends"),
+        }
     }
 }
 
@@ -180,14 +188,15 @@ impl<M: Manager> Drop for Lease<'_, M> {
         } else {
             Outcome::Done
         };
-        self.pool.check_in(claim, how);
+        let slot = self.pool.core.slot(claim.slot());
+        self.pool.check_in(claim, slot, how);
     }
 }
 
 impl<M: Manager> Shared<M> {
     #[cold]
-    fn check_in_panicked(&self, claim: Claim) {
-        self.check_in(claim, Outcome::Panicked);
+    fn check_in_panicked(&self, claim: Claim, slot: &Slot<Resident<M>>) {
+        self.check_in(claim, slot, Outcome::Panicked);
     }
 
     #[cold]

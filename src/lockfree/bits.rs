@@ -7,8 +7,8 @@
 //! slot id     15 ........ 6  5 ............ 0
 //!            [ idle word    ][ bit, never 63 ]
 //!
-//! notes       63 ............ 16  15 ... 7  6    5      4     3        2        1        0
-//!            [ generation        ][ unused ][CUT][PROBE][AGED][SURPLUS][RETIRED][EXPIRED][DEAD]
+//! notes       63 ............ 16  15 ... 8  7      6    5      4     3        2        1        0
+//!            [ generation        ][ unused ][TIMED][CUT][PROBE][AGED][SURPLUS][RETIRED][EXPIRED][DEAD]
 //! ```
 
 use std::fmt;
@@ -100,6 +100,8 @@ impl Notes {
     pub(crate) const AGED: Flag = Flag(1 << 4);
     /// It is to be looked at on every checkout. Set at birth, never cleared.
     pub(crate) const PROBE: Flag = Flag(1 << 5);
+    /// Its manager is known to discard or refuse at checkout: the clock is read first. Never cleared.
+    pub(crate) const TIMED: Flag = Flag(1 << 7);
     /// Its socket was shut down because its lease, or a hook on it, took too long.
     pub(crate) const CUT: Flag = Flag(1 << 6);
 
@@ -147,6 +149,7 @@ impl fmt::Debug for Notes {
             (Self::AGED, "aged"),
             (Self::PROBE, "probe"),
             (Self::CUT, "cut"),
+            (Self::TIMED, "timed"),
         ];
         names.iter().filter(|(flag, _)| self.has(*flag)).try_for_each(|(_, name)| write!(f, " {name}"))
     }

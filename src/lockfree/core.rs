@@ -130,15 +130,22 @@ impl<T, R: Clone> Core<T, R> {
     #[inline]
     pub(crate) fn give(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
         let mut duty = Duty::none();
-        self.give_or(claim, shard, now, |owed| duty = owed);
+        let slot = self.slot(claim.slot());
+        self.give_or(claim, slot, shard, now, |owed| duty = owed);
         duty
     }
 
-    /// The same for the hot path, which has no duty to look at unless `owing` is called with one.
-    #[inline]
-    pub(crate) fn give_or(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64, owing: impl FnOnce(Duty<T>)) {
+    /// The same for the hot path, which knows where the claim's slot is, and has no duty to look at unless `owing` is called with one.
+    #[inline(always)]
+    pub(crate) fn give_or(
+        &self,
+        claim: Claim,
+        slot: &Slot<T>,
+        shard: usize,
+        now: impl FnOnce() -> u64,
+        owing: impl FnOnce(Duty<T>),
+    ) {
         let id = claim.slot();
-        let slot = self.slot(id);
         if self.idle.publish(shard, id).is_err() {
             return owing(self.give_slow(claim, shard, now));
         }
