@@ -227,7 +227,7 @@ fn defect_19_lifetime_jitter_is_drawn_anew_at_each_look() {
 fn defect_20_counters_drift_after_panics() {
     hush();
     let angry = AtomicU64::new(0);
-    let sometimes = move || assert!(angry.fetch_add(1, Ordering::SeqCst) % 3 != 0, "{ON_PURPOSE}");
+    let sometimes = move || assert!(!angry.fetch_add(1, Ordering::SeqCst).is_multiple_of(3), "{ON_PURPOSE}");
     let sometimes = Arc::new(sometimes);
     let (at_checkout, at_return) = (Arc::clone(&sometimes), Arc::clone(&sometimes));
     let manager = Hooked::new(Fake::default()).on_checkout(move |_| {

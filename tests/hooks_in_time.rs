@@ -1,0 +1,154 @@
+//! The caller's deadline covers the hooks: none starts after it, and one that overruns it has its socket shut down and is counted.
+
+mod support;
+
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use corepool::{CloseReason, Conn, Event, GetErrorKind, Outcome, Pool, TcpManager, Verdict};
+use support::{Census, Counting, Fake, HOPELESS, Heard, Hooked, Server, comes_to_rest, eventually, local_port};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// When hooks began.
+type Log = Arc<Mutex<Vec<Instant>>>;
+
+/// A manager whose checks take this long and find nothing good.
+fn sluggish(takes: Duration) -> (Hooked<Fake>, Log) {
+    let log = Log::default();
+    let writes = Arc::clone(&log);
+    let manager = Hooked::new(Fake::default()).on_checkout(move |_| {
+        writes.lock().unwrap().push(Instant::now());
+        thread::sleep(takes);
+        Ok(Verdict::Discard)
+    });
+    (manager, log)
+}
+
+#[test]
+fn no_hook_starts_after_the_deadline_of_who_finds_enough_idle() {
+    let (manager, log) = sluggish(30 * MS);
+    let pool = Pool::builder(manager).max_size(16).min_idle(16).build().unwrap();
+    // The first discard of a pool's life teaches it that its manager is one that discards.
+    let _ = pool.get_timeout(MS);
+    log.lock().unwrap().clear();
+    let (begun, limit) = (Instant::now(), 100 * MS);
+    assert_eq!(pool.get_timeout(limit).unwrap_err().kind(), GetErrorKind::TimedOut);
+    let late = begun.elapsed();
+    assert!(late >= limit);
+    let log = log.lock().unwrap();
+    assert!(!log.is_empty() && log.len() <= 4, "{} checks of 30 ms in 100 ms", log.len());
+    assert!(log.iter().all(|at| *at < begun + late), "{log:?}");
+}
+
+#[test]
+fn a_caller_who_does_not_wait_takes_what_he_finds() {
+    let (manager, log) = sluggish(5 * MS);
+    let pool = Pool::builder(manager).max_size(4).min_idle(0).build().unwrap();
+    assert_eq!(pool.try_get().unwrap_err().kind(), GetErrorKind::Busy);
+    assert_eq!(log.lock().unwrap().len(), 1);
+}
+
+type Stuck = Pool<Counting<Hooked<TcpManager>>>;
+
+/// A pool of one connection to a server that never says a word, whose hook asks it something all the same, once it is armed.
+fn stuck(
+    hook: impl FnOnce(Hooked<TcpManager>, Arc<AtomicBool>) -> Hooked<TcpManager>,
+    server: &Server,
+) -> (Stuck, Arc<Census>, Heard, Arc<AtomicBool>) {
+    let (heard, armed) = (Heard::default(), Arc::new(AtomicBool::new(false)));
+    let manager = hook(Hooked::new(TcpManager::new(server.address())).probe_after(HOPELESS), Arc::clone(&armed));
+    let (manager, census) = Counting::new(manager);
+    let builder = Pool::builder(manager).max_size(1).min_idle(0).wait_timeout(100 * MS).observer(heard.clone());
+    (builder.build().unwrap(), census, heard, armed)
+}
+
+/// Waits for an answer that does not come. An end that the pool makes is an end.
+fn ask(conn: &mut Conn, armed: &AtomicBool) -> io::Result<usize> {
+    if armed.swap(false, Ordering::SeqCst) { conn.read(&mut [0; 8]) } else { Ok(1) }
+}
+
+/// One hook has overrun: it was cut, counted and told of, by the name of its thread, and the connection is gone.
+#[track_caller]
+fn overran_once(pool: &Stuck, census: &Census, heard: &Heard) {
+    eventually("its connection is closed", || census.fate(0).is_some());
+    eventually("it is counted", || pool.stats().hooks_overran > 0);
+    let stats = pool.stats();
+    assert_eq!((stats.hooks_overran, stats.holds_exceeded, stats.closed_in_all()), (1, 0, 1));
+    let name = thread::current().name().unwrap().to_owned();
+    eventually("the observer is told", || {
+        heard.count(|event| matches!(event, Event::HookOverran { thread } if *thread == name)) == 1
+    });
+    assert_eq!(pool.get_timeout(HOPELESS).unwrap().id(), 1, "the next caller has another one");
+    comes_to_rest(pool);
+    census.verify();
+}
+
+#[test]
+fn a_check_at_checkout_that_overruns_is_cut() {
+    let server = Server::mute();
+    let (pool, census, heard, armed) = stuck(
+        |hooked, armed| {
+            hooked.on_checkout(move |conn| match ask(conn, &armed) {
+                Ok(1..) => Ok(Verdict::Keep),
+                Ok(0) | Err(_) => Ok(Verdict::Discard),
+            })
+        },
+        &server,
+    );
+    armed.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    let _ = pool.get();
+    assert!(begun.elapsed() < HOPELESS, "it was left alone");
+    overran_once(&pool, &census, &heard);
+}
+
+#[test]
+fn a_judgement_of_idle_data_that_overruns_is_cut() {
+    let server = Server::echo();
+    let (pool, census, heard, armed) = stuck(
+        |hooked, armed| {
+            hooked.probe_after(Duration::ZERO).on_idle_data(move |conn, peeked| {
+                // Reads what there is and then what there is not.
+                conn.read_exact(&mut vec![0; peeked.len()]).unwrap();
+                match ask(conn, &armed) {
+                    Ok(1..) => Verdict::Keep,
+                    Ok(0) | Err(_) => Verdict::Discard,
+                }
+            })
+        },
+        &server,
+    );
+    let port = local_port(&*pool.get().unwrap());
+    server.push(port, b"?");
+    armed.store(true, Ordering::SeqCst);
+    eventually("the bytes are found", || {
+        let _ = pool.get();
+        !armed.load(Ordering::SeqCst)
+    });
+    overran_once(&pool, &census, &heard);
+}
+
+#[test]
+fn a_check_at_return_that_overruns_is_cut() {
+    let server = Server::mute();
+    let (pool, census, heard, armed) = stuck(
+        |hooked, armed| {
+            hooked.on_return(move |conn, how| {
+                assert_eq!(how, Outcome::Done);
+                match ask(conn, &armed) {
+                    Ok(1..) => Verdict::Keep,
+                    Ok(0) | Err(_) => Verdict::Discard,
+                }
+            })
+        },
+        &server,
+    );
+    armed.store(true, Ordering::SeqCst);
+    drop(pool.get().unwrap());
+    overran_once(&pool, &census, &heard);
+    assert_eq!(census.fate(0), Some(CloseReason::HeldTooLong));
+}
