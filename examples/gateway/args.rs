@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, ValueExt};
 
+use crate::cli::{Command, invalid, number};
 use crate::resp::RespManager;
 
 pub(crate) const HELP: &str = "\
@@ -33,13 +33,6 @@ What it does:
 Exit status: 0; 1 if a request failed outside the outage or the gateway could not run; 2 for a wrong argument.
 ";
 
-/// What the command line asks for.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Help,
-    Run(Args),
-}
-
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) backend: Option<RespManager>,
@@ -54,11 +47,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn from_env() -> Result<Command, lexopt::Error> {
-        Self::parse(lexopt::Parser::from_env())
-    }
-
-    fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
         let mut args = Args {
             backend: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -98,20 +87,7 @@ impl Args {
     }
 }
 
-/// A count from 1. What else limits it is checked by who uses it.
-fn number(parser: &mut lexopt::Parser, option: &str) -> Result<usize, lexopt::Error> {
-    let text = parser.value()?.string()?;
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err(invalid(option, &text, "a whole number from 1")),
-    }
-}
-
 fn address(text: &str) -> Result<SocketAddr, lexopt::Error> {
     let first = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     first.ok_or_else(|| invalid("--listen", text, "an address like 127.0.0.1:8080"))
-}
-
-fn invalid(option: &str, given: &str, wanted: impl fmt::Display) -> lexopt::Error {
-    format!("invalid {option} {given:?}: it wants {wanted}").into()
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::Failure;
+use crate::cli::Failure;
 use crate::outage::Window;
 use crate::resp::RespManager;
 use crate::resp_server::RespServer;

@@ -13,7 +13,7 @@ use oxhttp::{ListeningServer, Server};
 use redis::{Commands, RedisError};
 use socket2::{Domain, Socket, Type};
 
-use crate::report::chain;
+use crate::cli::chain;
 use crate::resp::RespManager;
 
 /// The header by which an answer names the kind of its failure.

@@ -12,12 +12,11 @@ use corepool::Pool;
 use indicatif::{ProgressBar, ProgressStyle};
 use redis::Commands;
 
-use crate::Failure;
 use crate::args::Args;
 use crate::backend::Backend;
+use crate::cli::{Failure, chain};
 use crate::client::Client;
 use crate::outage::Window;
-use crate::report::chain;
 use crate::resp::RespManager;
 use crate::tally::Tally;
 

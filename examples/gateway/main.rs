@@ -22,46 +22,29 @@ mod outage;
 mod report;
 mod tally;
 
+#[path = "../support/cli.rs"]
+mod cli;
 #[path = "../support/resp.rs"]
 mod resp;
 #[path = "../support/resp_server.rs"]
 mod resp_server;
 
-use std::error::Error;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use corepool::{Opening, Pool};
 
-use args::{Args, Command};
+use args::Args;
 use backend::Backend;
+use cli::{Failure, print};
 use front::Front;
 use report::Report;
-
-/// Why the gateway could not run.
-type Failure = Box<dyn Error + Send + Sync>;
 
 /// A backend that is absent at the start is reported after this long: a person is waiting.
 const OPENING: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let args = match Args::from_env() {
-        Ok(Command::Run(args)) => args,
-        Ok(Command::Help) => return finish(print(args::HELP).map(|()| ExitCode::SUCCESS)),
-        Err(error) => {
-            eprintln!("gateway: {error}\nTry 'gateway --help'.");
-            return ExitCode::from(2);
-        }
-    };
-    finish(run(&args))
-}
-
-fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
-    result.unwrap_or_else(|error| {
-        eprintln!("gateway: {}", report::chain(&*error));
-        ExitCode::FAILURE
-    })
+    cli::run("gateway", args::HELP, Args::parse, run)
 }
 
 fn run(args: &Args) -> Result<ExitCode, Failure> {
@@ -85,12 +68,4 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     load::clean_up(&pool)?;
     pool.close();
     Ok(if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// `print!` panics when the reader has gone.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
 }

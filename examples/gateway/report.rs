@@ -1,6 +1,5 @@
 //! What came of it: a table for people, one line of JSON for programs, and the chain of an error.
 
-use std::error::Error;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::Args;
 use crate::backend::Backend;
+use crate::cli::row;
 use crate::tally::Tally;
 
 /// The figures of one run.
@@ -40,10 +40,7 @@ impl<'a> Report<'a> {
         let (tally, stats) = (&self.tally, self.stats);
         let failures = tally.failures();
         let mut out = format!("{}\n\n", self.title);
-        let mut row = |name: &str, value: u64, note: &str| {
-            // Writing to a String does not fail.
-            let _ = writeln!(out, "{name:<28}{value:>12}  {note}");
-        };
+        let mut row = |name: &str, value: u64, note: &str| row(&mut out, name, value, note);
 
         let rate = tally.all.len() as f64 / tally.length.as_secs_f64();
         row("requests", tally.all.len(), &format!("{rate:.0}/s"));
@@ -60,6 +57,7 @@ impl<'a> Report<'a> {
         row("  waited", stats.waited, "for a connection to come free");
         row("dials", stats.dials, &format!("{} failed", stats.dials_failed));
 
+        // Writing to a String does not fail.
         let _ = writeln!(out, "\n{:<28}{:>12}{:>12}{:>12}{:>12}", "latency in ms", "p50", "p99", "p99.9", "max");
         for (name, histogram) in [("all requests", &tally.all), ("outside the outage", &tally.calm)] {
             let [p50, p99, p999, max] = percentiles(histogram).map(|us| us as f64 / 1000.0);
@@ -118,22 +116,4 @@ fn percentiles(histogram: &Histogram<u64>) -> [u64; 4] {
 /// To a tenth.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut last = text.clone();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        // `RedisError` shows its cause as its own text and names it as its source too.
-        let current = cause.to_string();
-        if current != last {
-            text.push_str(": ");
-            text.push_str(&current);
-        }
-        last = current;
-        next = cause.source();
-    }
-    text
 }
