@@ -132,15 +132,19 @@ fn a_late_event_against_slot_recycling_in_a_pause() {
 /// Without it a close in the middle of a pause forgets what is parked, or a resume brings it back into the closed pool.
 #[test]
 fn close_against_pause_and_resume() {
-    two_threads(|| {
-        let rig = Rig::new(1, 1, ONE);
-        let closer = beside(&rig, |rig| rig.shut());
-        rig.core.pause();
-        rig.resume();
-        closer.join().unwrap();
-        rig.at_rest();
-        assert_eq!(rig.open(), 0);
-    });
+    for resumes in [false, true] {
+        two_threads(move || {
+            let rig = Rig::new(1, 1, ONE);
+            let closer = beside(&rig, |rig| rig.shut());
+            rig.core.pause();
+            if resumes {
+                rig.resume();
+            }
+            closer.join().unwrap();
+            rig.at_rest();
+            assert_eq!(rig.open(), 0);
+        });
+    }
 }
 
 /// Without it whoever drains the pool sleeps on after the last connection was returned to it.

@@ -23,6 +23,27 @@ fn a_freed_slot_against_a_waiter() {
     assert_eq!(seen, [false, true]);
 }
 
+/// Without it a waiter sleeps beside room to open a connection: what was idle when the dials were counted has gone to a caller who was
+/// faster and keeps it.
+#[test]
+fn a_barger_takes_what_stood_against_a_dial() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 1, NO_DIALS);
+        let claim = rig.must_take(0);
+        let seat = rig.enqueue().unwrap();
+        let barger = beside(&rig, |rig| rig.core.take(0));
+        rig.give(claim, 0);
+        rig.carry(rig.core.limit(|limits| limits.dials = 1));
+        let claim = rig.wait(&seat, Patience::Endless).unwrap();
+        let kept = barger.join().unwrap();
+        let barged = kept.is_some();
+        kept.into_iter().chain([claim]).for_each(|claim| rig.give(claim, 0));
+        rig.at_rest();
+        (barged, rig.open())
+    });
+    assert_eq!(seen, [(false, 1), (true, 2)]);
+}
+
 /// Without it the permit and a return both go to the same waiter, and the second one gets neither.
 #[test]
 fn a_freed_slot_and_a_return_against_two_waiters() {
@@ -139,8 +160,13 @@ fn an_overdue_dial_is_parked_under_a_new_permit() {
 fn demand_against_demand() {
     two_threads(|| {
         let rig = Rig::with_capacity(1, 2, 0, Limits { dials: 2, ..ONE });
-        let other = beside(&rig, |rig| rig.carry(rig.ask()));
-        rig.carry(rig.ask());
+        let ask = |rig: &Rig| {
+            let duty = rig.ask();
+            assert!(within(rig, 1));
+            rig.carry(duty);
+        };
+        let other = beside(&rig, ask);
+        ask(&rig);
         other.join().unwrap();
         rig.at_rest();
         assert_eq!(rig.open(), 1);

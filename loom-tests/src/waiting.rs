@@ -223,6 +223,18 @@ fn the_last_waiter_leaves_against_a_return() {
     });
 }
 
+/// Without it those who give up leave WAIT behind: every return comes to the lock until somebody else has waited (E7).
+#[test]
+fn two_waiters_give_up() {
+    two_threads(|| {
+        let rig = Rig::new(1, 0, BARGING);
+        let other = beside(&rig, |rig| rig.wait_and_give(0, Patience::Limited));
+        assert_eq!(rig.wait_and_give(0, Patience::Limited), Got::TimedOut);
+        assert_eq!(other.join().unwrap(), Got::TimedOut);
+        rig.at_rest();
+    });
+}
+
 /// Without it the retraction of the last waiter puts a connection back that was taken in the meantime: leased twice (E7).
 #[test]
 fn the_last_waiter_leaves_against_a_taker() {
