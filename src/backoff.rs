@@ -8,7 +8,9 @@
 //! - *Ramp*, since a probe succeeded: 1 dial, 2, 4, …, doubling with each success, so that an endpoint that has just come up is not
 //!   knocked down again.
 //!
-//! Dials that were under way together when the endpoint went down fail together; they count as one failure.
+//! A connection whose peer hangs up at once, before anybody has used it, was no success: a server that has no room accepts and closes.
+//!
+//! Dials that were under way together when the endpoint went down fail together; they count as one failure, and none of them ends the outage.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub(crate) struct Backoff {
     ramp: usize,
     most: usize,
     cause: Option<Cause>,
+    /// `failures` and `down_since` before the last success, in case it turns out to be none.
+    before: (u32, u64),
 }
 
 impl Backoff {
@@ -50,6 +54,7 @@ impl Backoff {
             ramp: most,
             most,
             cause: None,
+            before: (0, NEVER),
         }
     }
 
@@ -59,10 +64,15 @@ impl Backoff {
         self.failures + 1
     }
 
-    /// A dial has succeeded. If that ends an outage: since when it was.
-    pub(crate) fn succeeded(&mut self) -> Option<u64> {
+    /// A dial that began at `begun` has succeeded. If that ends an outage: since when it was.
+    pub(crate) fn succeeded(&mut self, begun: u64) -> Option<u64> {
+        if self.failures > 0 && begun <= self.last_failure {
+            // Old news: something has failed since.
+            return None;
+        }
         let down_since = (self.failures > 0).then_some(self.down_since);
         self.ramp = if down_since.is_some() { 1 } else { (self.ramp * 2).min(self.most) };
+        self.before = (self.failures, self.down_since);
         self.up();
         down_since
     }
@@ -108,6 +118,14 @@ impl Backoff {
             self.pause_ends = soonest;
         }
         sooner
+    }
+
+    /// What a dial has opened died unused: it has failed after all. True if that begins an outage.
+    pub(crate) fn stillborn(&mut self, now: u64, cause: Cause) -> bool {
+        if self.failures == 0 {
+            (self.failures, self.down_since) = std::mem::replace(&mut self.before, (0, NEVER));
+        }
+        self.failed(now, now, cause)
     }
 
     /// How many dials may be under way.
@@ -192,11 +210,29 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_dies_unused_was_no_success() {
+        let mut backoff = Backoff::new(4);
+        let mut now = 0;
+        let mut dials = 0;
+        while now < 10_000 * MS {
+            if backoff.dials(now) > 0 {
+                backoff.begun(now);
+                backoff.succeeded(now);
+                now += MS;
+                backoff.stillborn(now, error());
+                dials += 1;
+            }
+            now += MS;
+        }
+        assert!(dials < 30, "{dials} dials in 10 s");
+    }
+
+    #[test]
     fn success_ramps_up() {
         let mut backoff = Backoff::new(4);
         backoff.failed(0, MS, error());
         let allowed = std::iter::repeat_with(|| {
-            backoff.succeeded();
+            backoff.succeeded(2 * MS);
             backoff.dials(2 * MS)
         });
         assert_eq!(allowed.take(4).collect::<Vec<_>>(), [1, 2, 4, 4]);
@@ -208,7 +244,7 @@ mod tests {
         backoff.failed(0, 10 * MS, error());
         assert!(backoff.refusal(1_009 * MS, 1_000 * MS).is_none());
         assert!(backoff.refusal(1_010 * MS, 1_000 * MS).is_some());
-        backoff.succeeded();
+        backoff.succeeded(1_500 * MS);
         assert!(backoff.refusal(2_000 * MS, 1_000 * MS).is_none());
     }
 }

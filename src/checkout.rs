@@ -137,6 +137,8 @@ impl<M: Manager> Shared<M> {
             }
         }
         self.awaken();
+        // No spinning first, for a return that may be near: on 2 cores under load, echo round trips, 2 µs of it cost 16 threads on 4 connections
+        // 5 % of their throughput and 10 µs cost 15 %, 64 threads 14 and 40 %, and made the longest waits longer; 3 threads on 2 gained nothing.
         if limit.is_zero() { Err(self.busy()) } else { self.wait(begun, limit) }
     }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::background;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, LONGEST};
 use crate::clock::{self, NEVER, nanos};
 use crate::error::Cause;
 use crate::lockfree::bits::{Life, Notes};
@@ -48,6 +48,7 @@ pub(crate) enum DialError {
     Overdue(Duration),
     Panicked(String),
     NoThread,
+    Stillborn,
     NoDescriptor(io::Error),
 }
 
@@ -57,6 +58,7 @@ impl fmt::Display for DialError {
             DialError::Overdue(limit) => write!(f, "the dial took longer than {} ms", limit.as_millis()),
             DialError::Panicked(message) => write!(f, "the manager panicked: {message}"),
             DialError::NoThread => f.write_str("no background thread could be started for the dial"),
+            DialError::Stillborn => f.write_str("the peer accepted the connection and hung up at once"),
             DialError::NoDescriptor(error) if error.raw_os_error().is_some_and(out_of_descriptors) => {
                 f.write_str("no descriptor is left to watch the connection with (each pooled connection takes two)")
             }
@@ -73,7 +75,7 @@ impl std::error::Error for DialError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             DialError::NoDescriptor(error) => Some(error),
-            DialError::Overdue(_) | DialError::Panicked(_) | DialError::NoThread => None,
+            DialError::Overdue(_) | DialError::Panicked(_) | DialError::NoThread | DialError::Stillborn => None,
         }
     }
 }
@@ -146,28 +148,32 @@ impl<M: Manager> Shared<M> {
     fn slow_down(&self, begun: u64, cause: Cause) {
         count(&self.counts.dials_failed);
         self.observing.tell(|| Event::DialFailed { cause: Arc::clone(&cause) });
+        self.back_off(|backoff, now| backoff.failed(begun, now, Arc::clone(&cause)), &cause);
+    }
+
+    fn back_off(&self, fail: impl FnOnce(&mut Backoff, u64) -> bool, cause: &Cause) {
         let mut began = false;
         self.pace(|backoff, now| {
             // Relaxed: ordered by the lock under which waiters are looked for.
             self.troubled.store(true, Ordering::Relaxed);
-            began = backoff.failed(begun, now, Arc::clone(&cause));
+            began = fail(backoff, now);
             // Under the pace's lock: who joins the queue after this look hurries by himself, after us.
             if self.core.waiting() > 0 {
                 backoff.hurry(now);
             }
         });
         if began {
-            self.observing.tell(|| Event::OutageBegan { cause });
+            self.observing.tell(|| Event::OutageBegan { cause: Arc::clone(cause) });
         }
     }
 
     /// A dial has succeeded: an outage is over.
-    fn speed_up(&self) {
+    fn speed_up(&self, begun: u64) {
         let mut lasted = None;
         self.pace(|backoff, now| {
+            lasted = backoff.succeeded(begun).map(|since| clock::until(now, since));
             // Relaxed: under the pace's lock, as where it is set.
-            self.troubled.store(false, Ordering::Relaxed);
-            lasted = backoff.succeeded().map(|since| clock::until(now, since));
+            self.troubled.store(backoff.cause().is_some(), Ordering::Relaxed);
         });
         if let Some(lasted) = lasted {
             self.observing.tell(|| Event::OutageEnded { lasted });
@@ -184,6 +190,22 @@ impl<M: Manager> Shared<M> {
             dials.overdue = dials.overdue.saturating_sub(1);
         }
         in_time
+    }
+
+    /// A peer has hung up. If that is at once, and nobody has used the connection, its dial was no success.
+    pub(crate) fn note_stillborn(&self, life: Life) {
+        let now = clock::now();
+        let newborn = {
+            let mut newborns = lock(&self.newborns);
+            let place = newborns.iter().position(|(newborn, ..)| *newborn == life);
+            place.map(|place| newborns.swap_remove(place))
+        };
+        let unused = |(_, at, uses)| clock::until(now, at) < LONGEST && self.core.slot(life.slot).uses() == uses;
+        if newborn.is_some_and(unused) {
+            let cause: Cause = Arc::new(DialError::Stillborn);
+            self.observing.tell(|| Event::DialFailed { cause: Arc::clone(&cause) });
+            self.back_off(|backoff, now| backoff.stillborn(now, Arc::clone(&cause)), &cause);
+        }
     }
 
     /// Changes the pace of dialing, and tells the core what it allows now.
@@ -266,18 +288,25 @@ impl<M: Manager> Shared<M> {
     }
 
     /// A connection is open: watched first, then into the pool.
-    fn land(&self, mut claim: Claim, life: Life, took: Duration) {
+    fn land(&self, mut claim: Claim, life: Life, begun: u64) {
         count(&self.counts.opened);
-        self.observing.tell(|| Event::Opened { took });
+        self.observing.tell(|| Event::Opened { took: clock::until(clock::now(), begun) });
         let shard = life.slot.index() % self.core.idle().shards();
+        // Before the watch, which may find that it was no success.
+        self.speed_up(begun);
         self.watch(&mut claim, life, shard);
-        self.speed_up();
         self.perform(self.core.land(claim, shard, clock::now));
         self.ring();
     }
 
     fn watch(&self, claim: &mut Claim, life: Life, shard: usize) {
         let Some(resident) = self.core.slot(life.slot).resident_mut(claim) else { return };
+        {
+            let now = clock::now();
+            let mut newborns = lock(&self.newborns);
+            newborns.retain(|(_, at, _)| clock::until(now, *at) < LONGEST);
+            newborns.push((life, now, self.core.slot(life.slot).uses()));
+        }
         self.born(life, clock::now(), Arc::downgrade(&resident.sockets));
         // Relaxed: see `turns_choosy`.
         if self.choosy.load(Ordering::Relaxed) {
@@ -305,14 +334,18 @@ impl<M: Manager> Shared<M> {
 fn open<M: Manager>(manager: &Arc<M>, dial: &Dial<'_>) -> Result<Resident<M>, Cause> {
     let connection = manager.connect(dial).map_err(|error| Arc::new(error) as Cause)?;
     let mut watched = Ok(Vec::new());
-    manager.watch(&connection, &mut Watch::collect(&mut watched));
-    match watched {
-        Ok(watched) => {
+    let watch = || manager.watch(&connection, &mut Watch::collect(&mut watched));
+    let cause = match (catch_unwind(AssertUnwindSafe(watch)), watched) {
+        (Ok(()), Ok(watched)) => {
             let (watches, sockets) = (Vec::new(), watched.into());
-            Ok(Resident { watches, connection, manager: Arc::clone(manager), sockets })
+            return Ok(Resident { watches, connection, manager: Arc::clone(manager), sockets });
         }
-        Err(error) => Err(Arc::new(DialError::NoDescriptor(error))),
-    }
+        (Ok(()), Err(error)) => DialError::NoDescriptor(error),
+        (Err(panic), _) => DialError::Panicked(message(&*panic)),
+    };
+    // Open, but no good to the pool: it ends as every connection does.
+    manager.close(connection, CloseReason::Discarded);
+    Err(Arc::new(cause))
 }
 
 /// A dial has succeeded: into the pool with its connection, or, if there is no pool or no permit any more, to its end.
@@ -324,10 +357,10 @@ fn arrive<M: Manager>(mut run: Attempt<M>, resident: Resident<M>) {
     pool.end_dial(opening.ticket);
     let probe = pool.settings.load().probe_after.is_zero();
     match pool.core.admit(opening, resident, probe) {
-        Ok((claim, life)) => pool.land(claim, life, clock::until(clock::now(), run.begun)),
+        Ok((claim, life)) => pool.land(claim, life, run.begun),
         Err(resident) => {
             count(&pool.counts.opened);
-            pool.speed_up();
+            pool.speed_up(run.begun);
             let why = if pool.core.is_closed() { CloseReason::PoolClosed } else { CloseReason::Surplus };
             pool.closer.close(resident, why);
         }

@@ -143,8 +143,11 @@ impl<'p, M: Manager> Lease<'p, M> {
         }
     }
 
-    /// Whether the peer has hung up since. A request that failed on a stale lease before any byte of an answer came may be tried
-    /// again on another one. One load; a connection that nobody watches never looks stale.
+    /// Whether the watch has seen the peer hang up. A request that failed on a stale lease before any byte of an answer came may be tried
+    /// again on another one.
+    ///
+    /// The caller's own read may know it before the reactor does: an end of the stream, a reset or a broken pipe before the first byte
+    /// says the same. One load; a connection that nobody watches never looks stale.
     pub fn stale(lease: &Self) -> bool {
         let claim = lease.claim.as_ref();
         claim.is_some_and(|claim| lease.pool.core.slot(claim.slot()).notes().has(Notes::DEAD))

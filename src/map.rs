@@ -1,6 +1,6 @@
 //! Pools by key: one for each endpoint that turns up while the program runs, as Finch's registry by scheme, host and port.
 //!
-//! Looking a pool up is one load of the present table (arc-swap) and a hash: no lock, and nothing shared is written. A key's pool is made
+//! Looking a pool up is one load of the present table (arc-swap) and a hash: no lock, and in `with` nothing shared is written. A key's pool is made
 //! on first use, once, while others of the same key wait for it and nobody else does. A pool that nobody has used for `idle_for` is
 //! closed and forgotten; whoever holds it at that moment finds it closed and makes it anew, once.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ use crate::background;
 use crate::builder::Builder;
 use crate::clock::{self, NEVER, nanos};
 use crate::error::{BuildError, Cause, Detail, GetError, GetErrorKind};
+use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::net::reactor::{Client, Reactor, Reactors};
 use crate::pool::Pool;
@@ -115,20 +116,36 @@ where
         f: impl FnOnce(&mut M::Connection) -> Result<T, E>,
     ) -> Result<T, E> {
         loop {
-            let pool = self.pool(key).map_err(unbuilt)?;
-            match pool.get() {
-                Ok(mut lease) => {
-                    let result = f(&mut lease);
-                    if result.is_err() {
-                        lease.fail();
+            {
+                let table = self.inner.table.load();
+                let pool = table.get(key).map(|entry| entry.pool.load());
+                if let Some(pool) = pool.as_ref().and_then(|pool| Option::as_ref(pool)) {
+                    match pool.get() {
+                        Ok(mut lease) => {
+                            let result = f(&mut lease);
+                            if result.is_err() {
+                                lease.fail();
+                            }
+                            return result;
+                        }
+                        Err(error) => self.inner.replace_if_closed(key, pool, error)?,
                     }
-                    return result;
                 }
-                // Closed between the look and the use, for having been idle.
-                Err(error) if error.kind() == GetErrorKind::Closed => {
-                    self.inner.remove(key, |present| Arc::ptr_eq(&present.shared, &pool.shared));
-                }
-                Err(error) => return Err(error.into()),
+            }
+            self.pool(key).map_err(unbuilt)?;
+        }
+    }
+
+    /// Takes a connection of `key`'s pool, as [`Pool::get_owned`]. Makes the pool if there is none.
+    ///
+    /// # Errors
+    /// As for [`with`](PoolMap::with).
+    pub fn get(&self, key: &K) -> Result<Lease<'static, M>, GetError> {
+        loop {
+            let pool = self.pool(key).map_err(unbuilt)?;
+            match pool.get_owned() {
+                Ok(lease) => return Ok(lease),
+                Err(error) => self.inner.replace_if_closed(key, &pool, error)?,
             }
         }
     }
@@ -138,19 +155,32 @@ where
     /// # Errors
     /// What [`Builder::build`] said. The next call tries again.
     pub fn pool(&self, key: &K) -> Result<Pool<M>, BuildError> {
-        let found = self.inner.table.load().get(key).cloned();
-        let entry = found.unwrap_or_else(|| self.inner.entry(key));
-        if let Some(pool) = &**entry.pool.load() {
-            return Ok(pool.clone());
+        loop {
+            let found = self.inner.table.load().get(key).cloned();
+            let entry = found.unwrap_or_else(|| self.inner.entry(key));
+            if let Some(pool) = &**entry.pool.load() {
+                return Ok(pool.clone());
+            }
+            let _one_at_a_time = lock(&entry.building);
+            if let Some(pool) = &**entry.pool.load() {
+                return Ok(pool.clone());
+            }
+            if !self.inner.table.load().get(key).is_some_and(|present| Arc::ptr_eq(present, &entry)) {
+                // Another's build has failed meanwhile, and the key was forgotten.
+                continue;
+            }
+            return match (self.inner.make)(key).build() {
+                Ok(pool) => {
+                    entry.pool.store(Arc::new(Some(pool.clone())));
+                    self.inner.remind();
+                    Ok(pool)
+                }
+                Err(error) => {
+                    self.inner.forget(key, &entry);
+                    Err(error)
+                }
+            };
         }
-        let _one_at_a_time = lock(&entry.building);
-        if let Some(pool) = &**entry.pool.load() {
-            return Ok(pool.clone());
-        }
-        let pool = (self.inner.make)(key).build()?;
-        entry.pool.store(Arc::new(Some(pool.clone())));
-        self.inner.remind();
-        Ok(pool)
     }
 
     /// How many keys have a pool, or are about to.
@@ -191,6 +221,26 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
         larger.insert(key.clone(), Arc::clone(&entry));
         self.table.store(Arc::new(larger));
         entry
+    }
+
+    /// A pool was found closed, which for an idle one means nothing: another is made. Any other error is the caller's.
+    fn replace_if_closed(&self, key: &K, closed: &Pool<M>, error: GetError) -> Result<(), GetError> {
+        if error.kind() != GetErrorKind::Closed {
+            return Err(error);
+        }
+        self.remove(key, |present| Arc::ptr_eq(&present.shared, &closed.shared));
+        Ok(())
+    }
+
+    /// Takes out an entry that came to nothing.
+    fn forget(&self, key: &K, entry: &Arc<Entry<M>>) {
+        let _one_at_a_time = lock(&self.changing);
+        let table = self.table.load();
+        if table.get(key).is_some_and(|present| Arc::ptr_eq(present, entry)) {
+            let mut smaller = Table::clone(&table);
+            smaller.remove(key);
+            self.table.store(Arc::new(smaller));
+        }
     }
 
     /// Takes a key's entry out, if `condition` holds for its pool, and closes that.

@@ -44,6 +44,8 @@ pub(crate) struct Shared<M: Manager> {
 
     pub(crate) backoff: Mutex<Backoff>,
     pub(crate) dials: Mutex<Dials>,
+    /// Connections opened within the last second: when, and how often their slots had been used by then.
+    pub(crate) newborns: Mutex<Vec<(Life, u64, u64)>>,
     /// Rung whenever a dial has ended, for a build that waits.
     pub(crate) dialed: (Mutex<()>, Condvar),
     /// `Opening::Lazy` before the first caller: `min_idle` is not kept yet.
@@ -128,6 +130,7 @@ impl<M: Manager> Shared<M> {
             reactors,
             reactor,
             dials: Mutex::default(),
+            newborns: Mutex::default(),
             dialed: (Mutex::new(()), Condvar::new()),
             lazy: AtomicBool::new(lazy),
             choosy: AtomicBool::new(false),
@@ -205,7 +208,10 @@ pub(crate) fn reason(notes: Notes) -> CloseReason {
 
 impl<M: Manager> Client for Shared<M> {
     fn hung_up(&self, key: u64) {
-        self.dismiss(Life::from_word(key), Notes::DEAD);
+        let life = Life::from_word(key);
+        // The pace before the permit, which would be dialed with at once.
+        self.note_stillborn(life);
+        self.dismiss(life, Notes::DEAD);
     }
 
     fn tick(&self, now: u64) -> u64 {

@@ -27,7 +27,8 @@ impl Manager for Nothing {
 #[test]
 fn loops() {
     let Ok(loops) = std::env::var(LOOPS) else { return };
-    let pool = Pool::builder(Nothing).max_size(4).opening(Opening::Wait(std::time::Duration::from_secs(60))).build().unwrap();
+    let pool =
+        Pool::builder(Nothing).max_size(4).opening(Opening::Wait(std::time::Duration::from_secs(60))).build().unwrap();
     for _ in 0..loops.parse::<u64>().unwrap() {
         pool.with(|_| Ok::<_, GetError>(())).unwrap();
     }

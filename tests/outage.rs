@@ -326,3 +326,18 @@ fn on_real_sockets_nobody_who_waits_is_told_of_a_short_outage() {
     eventually("every close", || census.alive() == pool.stats().open);
     census.verify();
 }
+
+/// A server without room accepts and hangs up at once. Dialing it again at once would be thousands of dials a second.
+#[cfg(not(corepool_unwatched))]
+#[test]
+fn a_peer_that_accepts_and_hangs_up_is_backed_off_from() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let served = std::thread::spawn(move || listener.incoming().take(8).for_each(drop));
+    let builder = corepool::Pool::builder(corepool::TcpManager::new(address)).max_size(4).min_idle(2);
+    let pool = builder.opening(corepool::Opening::Background).build().unwrap();
+    let begun = std::time::Instant::now();
+    served.join().unwrap();
+    // Pauses of at least 25, 50, 100, 200 ms and more between its probes: eight dials are more than a second's.
+    assert!(begun.elapsed() > std::time::Duration::from_millis(300), "{}", pool.stats());
+}

@@ -314,6 +314,29 @@ mod tests {
     }
 
     #[test]
+    fn no_two_shards_share_a_line() {
+        // What a checkout or a return of one shard writes: its words and its hints. 128 bytes, since neighbouring lines are fetched in pairs.
+        let stacks = IdleStacks::new(5, 2_000);
+        let lines = |shard: usize| -> std::collections::BTreeSet<usize> {
+            let head = stacks.head(shard);
+            let hints = [&raw const head.top as usize, &raw const head.stolen as usize];
+            let words = (0..stacks.words).map(|word| std::ptr::from_ref(stacks.word(shard, word)) as usize);
+            hints.into_iter().chain(words).map(|address| address / 128).collect()
+        };
+        let mut all = std::collections::BTreeSet::new();
+        let separate: usize = (0..5)
+            .map(lines)
+            .map(|mut lines| {
+                let n = lines.len();
+                all.append(&mut lines);
+                n
+            })
+            .sum();
+        assert_eq!(all.len(), separate);
+        assert_eq!(separate, 5 * stacks.lines_per_shard);
+    }
+
+    #[test]
     fn a_word_with_wait_refuses_to_publish() {
         let stacks = IdleStacks::new(2, 100);
         assert!(!stacks.announce());
