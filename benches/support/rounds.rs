@@ -4,8 +4,8 @@
 //! measured one after the other. [`interleave`] runs one short round of each contender, then the next round of each, beginning with
 //! another one each time; a ratio is the median of the rounds' ratios, so that a bad moment hits both sides or is outvoted.
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The threads of a round.
@@ -32,6 +32,7 @@ impl Crew {
     /// `prepare` makes each thread's operation. A thread warms up, meets the others, times `operations` of them, and then goes on
     /// untimed until all are done, so that nobody's last stretch is run alone.
     pub(crate) fn time<F: FnMut()>(self, operations: u64, prepare: impl Fn(usize) -> F + Sync) -> f64 {
+        core_ids();
         let start = Barrier::new(self.threads);
         let busy = AtomicUsize::new(self.threads);
         let work = |index: usize| {
@@ -39,17 +40,15 @@ impl Crew {
                 pin(index);
             }
             let mut operation = prepare(index);
-            (0..operations / 8).for_each(|_| operation());
+            run(operations / 8, &mut operation);
             start.wait();
             let begun = Instant::now();
-            for _ in 0..operations {
-                operation();
-            }
+            run(operations, &mut operation);
             let took = begun.elapsed();
             // Relaxed: only says when to stop.
             busy.fetch_sub(1, Ordering::Relaxed);
             while busy.load(Ordering::Relaxed) > 0 {
-                (0..64).for_each(|_| operation());
+                run(64, &mut operation);
             }
             took
         };
@@ -74,16 +73,32 @@ impl Crew {
     }
 }
 
-fn pin(index: usize) {
+/// In one place and not inlined, so that the operation is: a call around it would be measured with it.
+#[inline(never)]
+fn run(times: u64, operation: &mut impl FnMut()) {
+    for _ in 0..times {
+        operation();
+    }
+}
+
+/// Pins this thread to the core of that number, counted round. For threads that end with what they measure: those that they start
+/// inherit it.
+pub(crate) fn pin(index: usize) {
     // A sandbox may forbid it; then the scheduler's idea is as good.
-    if let Some(cores) = core_affinity::get_core_ids().filter(|cores| !cores.is_empty()) {
-        core_affinity::set_for_current(cores[index % cores.len()]);
+    if let Some(core) = core_ids().get(index % cores()) {
+        core_affinity::set_for_current(*core);
     }
 }
 
 /// Cores that threads can be pinned to.
 pub(crate) fn cores() -> usize {
-    core_affinity::get_core_ids().map_or(1, |cores| cores.len().max(1))
+    core_ids().len().max(1)
+}
+
+/// Asked once, before anybody is pinned: the answer is the asking thread's own mask.
+fn core_ids() -> &'static [core_affinity::CoreId] {
+    static CORES: OnceLock<Vec<core_affinity::CoreId>> = OnceLock::new();
+    CORES.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default())
 }
 
 /// One side of a comparison: a round of it returns its figures, each time the same number of them.
@@ -147,6 +162,12 @@ impl Rounds {
     /// The median of a contender's figure number `which`.
     pub(crate) fn median(&self, name: &str, which: usize) -> f64 {
         median(self.of(name).iter().map(|figures| figures[which]).collect())
+    }
+
+    /// The median over the rounds of what `figure` makes of a round, in which it may ask for any contender's first figure.
+    pub(crate) fn median_of(&self, figure: impl Fn(&dyn Fn(&str) -> f64) -> f64) -> f64 {
+        let rounds = self.figures.iter().map(|(_, figures)| figures.len()).min().unwrap_or(0);
+        median((0..rounds).map(|round| figure(&|name| self.of(name)[round][0])).collect())
     }
 
     /// The median over the rounds of one contender's figure number `which` divided by another's in the same round.

@@ -1,0 +1,132 @@
+//! What a pool adds to a real round trip, and what it learns of its peers' ends.
+
+use std::io::{Read, Write};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::effort::Effort;
+use crate::support::connections::{Client, Endpoint, Tcp, Unix};
+use crate::support::rivals::{self, Rival};
+use crate::support::rounds::{Contender, Crew, Rounds, interleave, median};
+use crate::support::servers::Server;
+use crate::support::watching;
+use crate::table::{Section, Target};
+
+const OWN: &str = "own connection";
+const COREPOOL: &str = "corepool";
+
+const ROUND: Duration = Duration::from_millis(60);
+
+fn trips<'a, S: Read + Write>(
+    name: &str,
+    effort: Effort,
+    threads: usize,
+    pool: &'a impl Rival<Client<S>>,
+) -> Contender<'a> {
+    Contender::operation(name, Crew::free(threads), effort.time(ROUND), move |_| {
+        move || pool.with(|client| client.exchange().expect("the server is up"))
+    })
+}
+
+fn measured<S, E>(effort: Effort, endpoint: &E, threads: usize) -> Rounds
+where
+    S: Read + Write + Send + 'static,
+    E: Endpoint<Connection = Client<S>>,
+{
+    let own: Vec<_> = (0..threads).map(|_| Mutex::new(endpoint.dial().expect("the server is up"))).collect();
+    let corepool = rivals::corepool(endpoint.clone(), threads);
+    let (r2d2, shipped) =
+        (rivals::r2d2(endpoint.clone(), threads, false), rivals::r2d2(endpoint.clone(), threads, true));
+    let dedicated = Contender::operation(OWN, Crew::free(threads), effort.time(ROUND), |thread| {
+        let mut client = own[thread].lock().expect("no exchange panics");
+        move || client.exchange().expect("the server is up")
+    });
+    let contenders = vec![
+        dedicated,
+        trips(COREPOOL, effort, threads, &corepool),
+        trips("r2d2 without test", effort, threads, &r2d2),
+        trips("r2d2 as shipped", effort, threads, &shipped),
+    ];
+    interleave(effort.rounds(15), contenders)
+}
+
+/// As many connections as threads, echo, TCP and Unix sockets.
+pub(crate) fn round_trips(effort: Effort) -> Section {
+    let server = Server::echo();
+    let (tcp, unix) = (Tcp(server.address), Unix(server.path.clone()));
+    let rounds =
+        [measured(effort, &tcp, 1), measured(effort, &tcp, 4), measured(effort, &unix, 1), measured(effort, &unix, 4)];
+    let columns = &["TCP, 1", "TCP, 4", "Unix, 1", "Unix, 4"];
+    let mut section = Section::new("A round trip in µs, threads = connections", columns);
+    for name in rounds[0].names() {
+        section.line(name, rounds.iter().map(|rounds| rounds.median(name, 0) / 1e3).collect());
+    }
+    let names = ["_tcp_1", "", "_unix_1", "_unix_4"];
+    for (rounds, name) in rounds.iter().zip(names) {
+        let meaning = "throughput with the pool in between, beside a connection of each thread's own";
+        let name = format!("roundtrip_vs_dedicated{name}");
+        section.row(name, rounds.ratio(OWN, COREPOOL, 0), Target::AtLeast(0.95), meaning);
+    }
+    section
+}
+
+/// Sockets watched and not watched; peers that hang up.
+pub(crate) fn watch(effort: Effort) -> Section {
+    let server = Server::echo();
+    let (unwatched, _) = watching::pool_with_own_reactors(Tcp(server.address), 1, false);
+    let (watched, reactors) = watching::pool_with_own_reactors(Tcp(server.address), 1, true);
+    let events = reactors.events();
+    let contenders = vec![trips("not watched", effort, 1, &unwatched), trips("watched", effort, 1, &watched)];
+    let rounds = interleave(effort.rounds(31), contenders);
+    let events = reactors.events() - events;
+
+    let mut fins = Histogram::<u64>::new(3).expect("three digits are allowed");
+    for micros in watching::fin_to_removed(effort.count(500)) {
+        fins.record((micros * 1e3) as u64).expect("the histogram grows");
+    }
+    let micros = |quantile| fins.value_at_quantile(quantile) as f64 / 1e3;
+    let connections = watching::connections_within_limit(effort.count(5_000));
+    let closure = median((0..effort.rounds(3)).map(|_| watching::mass_closure(connections)).collect());
+
+    let mut section = Section::new("The watch", &["µs"]);
+    for name in rounds.names() {
+        section.line(format!("round trip, {name}"), vec![rounds.median(name, 0) / 1e3]);
+    }
+    section.line("FIN to removal, p99.9", vec![micros(0.999)]);
+    section.line("FIN to removal, longest", vec![fins.max() as f64 / 1e3]);
+    section.row(
+        "watch_overhead",
+        rounds.ratio("watched", "not watched", 0),
+        Target::AtMost(1.05),
+        "what being watched costs a round trip",
+    );
+    section.row(
+        "watch_events",
+        events as f64,
+        Target::AtMost(0.0),
+        "times that a reply woke the reactor in all these round trips",
+    );
+    section.row(
+        "fin_to_removed_p50_us",
+        micros(0.5),
+        Target::AtMost(200.0),
+        "how soon a dead connection is out of the pool, µs",
+    );
+    section.row(
+        "fin_to_removed_p99_us",
+        micros(0.99),
+        Target::AtMost(2_000.0),
+        "the same for all but one in a hundred, µs",
+    );
+    let meaning = format!("all of {connections} connections closed at once by their peer are out of the pool, ms");
+    section.row("mass_close_ms", closure, Target::AtMost(300.0), meaning);
+    section.row(
+        "mass_close_connections",
+        connections as f64,
+        Target::None,
+        "as many as the limit on descriptors allows, 5,000 at most",
+    );
+    section
+}
