@@ -1,0 +1,274 @@
+//! The end of a pool: close, drain, or the last handle gone; once, however often it is asked for and whatever it races with.
+
+mod support;
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use corepool::{CloseReason, GetErrorKind, Lease, Manager, Opening, Pool, TcpManager};
+use support::{Census, Counting, Fake, HOPELESS, Hooked, Server, eventually, exchange};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn pool_of(size: usize) -> (Pool<Counting<Fake>>, Arc<Census>) {
+    let (manager, census) = Counting::new(Fake::default());
+    let pool = Pool::builder(manager).max_size(size).min_idle(size).build().unwrap();
+    (pool, census)
+}
+
+#[test]
+fn close_wakes_who_waits_closes_what_is_idle_and_takes_back_what_is_leased() {
+    let (pool, census) = pool_of(3);
+    let leases = [pool.get().unwrap(), pool.get().unwrap(), pool.get().unwrap()];
+    let [first, second, third] = leases;
+    drop(third);
+    thread::scope(|scope| {
+        let fourth = pool.get().unwrap();
+        let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| pool.get_timeout(HOPELESS).map(drop))).collect();
+        eventually("they wait", || pool.stats().waiting == 4);
+        pool.close();
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap().unwrap_err().kind(), GetErrorKind::Closed);
+        }
+        drop(fourth);
+    });
+    for get in [|pool: &Pool<_>| pool.get().map(drop), |pool: &Pool<_>| pool.try_get().map(drop)] {
+        assert_eq!(get(&pool).unwrap_err().kind(), GetErrorKind::Closed);
+    }
+    eventually("what came back is closed", || census.closed(CloseReason::PoolClosed) == 1);
+    drop(first);
+    let kept = Lease::detach(second);
+    pool.close();
+    eventually("all are", || census.closed(CloseReason::PoolClosed) == 2);
+    assert_eq!((census.alive(), pool.stats().detached), (1, 1), "what was detached is its holder's");
+    drop(kept);
+    census.verify();
+}
+
+#[test]
+fn drain_waits_for_leases_and_closes() {
+    let (pool, census) = pool_of(4);
+    let lease = pool.get_owned().unwrap();
+    let report = thread::scope(|scope| {
+        let drain = scope.spawn(|| pool.drain(HOPELESS));
+        eventually("it is closed", || pool.try_get().is_err_and(|error| error.kind() == GetErrorKind::Closed));
+        assert!(!drain.is_finished());
+        drop(lease);
+        drain.join().unwrap()
+    });
+    assert!(report.is_complete() && report.closing == 0 && report.leased.is_empty(), "{report:?}");
+    eventually("each is closed", || census.closed(CloseReason::PoolClosed) == 4 && census.alive() == 0);
+    assert!(pool.drain(HOPELESS).is_complete(), "and again");
+    census.verify();
+}
+
+#[test]
+fn drain_counts_what_it_closes() {
+    let (pool, census) = pool_of(4);
+    let report = pool.drain(HOPELESS);
+    assert_eq!((report.closed, report.is_complete()), (4, true), "{report:?}");
+    assert_eq!((census.alive(), census.closed(CloseReason::PoolClosed)), (0, 4));
+    let report = pool.drain(HOPELESS);
+    assert_eq!((report.closed, report.is_complete()), (0, true), "{report:?}");
+    census.verify();
+}
+
+#[test]
+fn drain_names_the_threads_that_hold_on() {
+    let (pool, census) = pool_of(3);
+    let (held, go) = (Barrier::new(3), Barrier::new(3));
+    thread::scope(|scope| {
+        for name in ["reports", "mailer"] {
+            let hold = || {
+                let _lease = pool.get().unwrap();
+                held.wait();
+                go.wait();
+            };
+            thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, hold).unwrap();
+        }
+        held.wait();
+        let begun = Instant::now();
+        let mut report = pool.drain(20 * MS);
+        assert!(begun.elapsed() >= 20 * MS);
+        report.leased.sort();
+        assert_eq!((report.leased.as_slice(), report.is_complete()), (&["mailer".into(), "reports".into()][..], false));
+        assert_eq!(report.closed, 1);
+        go.wait();
+    });
+    assert!(pool.drain(HOPELESS).is_complete());
+    eventually("each is closed", || census.closed(CloseReason::PoolClosed) == 3 && census.alive() == 0);
+    census.verify();
+}
+
+#[test]
+fn drain_says_what_is_still_being_closed() {
+    let shut = Arc::new(AtomicBool::new(true));
+    let stays = Arc::clone(&shut);
+    let manager =
+        Hooked::new(Fake::default()).before_close(move |_, _| eventually("an end", || !stays.load(Ordering::SeqCst)));
+    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let report = pool.drain(20 * MS);
+    assert_eq!((report.closing, report.leased.len(), report.is_complete()), (2, 0, false), "{report:?}");
+    shut.store(false, Ordering::SeqCst);
+    assert!(pool.drain(HOPELESS).is_complete());
+}
+
+#[test]
+fn many_who_end_it_at_once_each_get_an_answer() {
+    for _ in 0..50 {
+        let (pool, census) = pool_of(4);
+        let meet = Barrier::new(5);
+        thread::scope(|scope| {
+            let (pool, meet) = (&pool, &meet);
+            let drains: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(move || {
+                        meet.wait();
+                        pool.drain(HOPELESS)
+                    })
+                })
+                .collect();
+            scope.spawn(move || {
+                meet.wait();
+                pool.close();
+            });
+            scope.spawn(move || {
+                let lease = pool.get().unwrap();
+                meet.wait();
+                drop(lease);
+            });
+            scope.spawn(move || {
+                meet.wait();
+                match pool.get_timeout(HOPELESS) {
+                    Ok(lease) => Lease::discard(lease),
+                    Err(error) => assert_eq!(error.kind(), GetErrorKind::Closed),
+                }
+            });
+            drains.into_iter().for_each(|drain| assert!(drain.join().unwrap().is_complete()));
+        });
+        assert_eq!(pool.stats().open, 0);
+        eventually("each is closed", || census.alive() == 0);
+        census.verify();
+    }
+}
+
+#[test]
+fn a_drain_beside_a_dial_ends_with_it() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    script.hang();
+    let (manager, census) = Counting::new(fake);
+    let pool = Pool::builder(manager).max_size(1).opening(Opening::Background).build().unwrap();
+    eventually("a dial", || script.under_way() == 1);
+    thread::scope(|scope| {
+        let drain = scope.spawn(|| pool.drain(HOPELESS));
+        eventually("it is closed", || pool.try_get().is_err_and(|error| error.kind() == GetErrorKind::Closed));
+        script.open();
+        assert!(drain.join().unwrap().is_complete());
+    });
+    eventually("what it opened is closed", || census.opened() == 1 && census.closed(CloseReason::PoolClosed) == 1);
+    census.verify();
+}
+
+#[test]
+fn the_last_handle_closes_it() {
+    let (pool, census) = pool_of(3);
+    let other = pool.clone();
+    drop(pool);
+    assert!(other.get().is_ok());
+    assert_eq!(census.closed_in_all(), 0);
+    drop(other);
+    eventually("all are closed", || census.closed(CloseReason::PoolClosed) == 3 && census.alive() == 0);
+    census.verify();
+}
+
+#[test]
+fn an_owned_lease_keeps_it_to_its_end() {
+    let server = Server::echo();
+    let (manager, census) = Counting::new(TcpManager::new(server.address()));
+    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let mut lease = pool.get_owned().unwrap();
+    drop(pool);
+    lease.hold(|conn| exchange(conn, b"still at work")).unwrap();
+    assert_eq!(census.alive(), 2, "nobody has closed it");
+    thread::spawn(move || drop(lease)).join().unwrap();
+    eventually("all are closed", || census.closed(CloseReason::PoolClosed) == 2 && census.alive() == 0);
+    eventually("the server sees the ends", || server.open() == 0);
+    census.verify();
+}
+
+#[test]
+fn a_pool_may_end_in_the_middle_of_everything() {
+    for _ in 0..30 {
+        let fake = Fake::default();
+        let script = fake.script.clone();
+        let (manager, census) = Counting::new(fake);
+        let builder = Pool::builder(manager).max_size(4).min_idle(2).ping_interval(Some(10 * MS));
+        let pool = builder.max_lifetime(Some(20 * MS)).hold_limit(Some(10 * MS)).build().unwrap();
+        script.hang();
+        pool.retire(5 * MS);
+        let _ = pool.get_timeout(fastrand::u32(0..3) * MS).map(Lease::discard);
+        drop(pool);
+        script.open();
+        eventually("nothing is left", || census.alive() == 0 && script.under_way() == 0);
+        census.verify();
+    }
+}
+
+thread_local! {
+    /// Given back when its thread ends.
+    static KEPT: RefCell<Option<Lease<'static, Counting<Fake>>>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_lease_in_a_thread_local_comes_back_when_its_thread_ends() {
+    let (pool, census) = pool_of(1);
+    for _ in 0..20 {
+        let pool = pool.clone();
+        thread::spawn(move || {
+            let lease = pool.get_owned().unwrap();
+            KEPT.with(|kept| *kept.borrow_mut() = Some(lease));
+        })
+        .join()
+        .unwrap();
+        assert_eq!((census.opened(), census.alive()), (1, 1));
+    }
+    eventually("it is back", || pool.stats().idle == 1);
+    assert_eq!((pool.at_rest(), pool.stats().leases), (Ok(()), 20));
+    // And the last one takes the pool with it.
+    thread::spawn(move || KEPT.with(|kept| *kept.borrow_mut() = Some(pool.get_owned().unwrap()))).join().unwrap();
+    eventually("all is closed", || census.alive() == 0);
+    census.verify();
+}
+
+/// Uses the pool in its destructor.
+struct LastWord<M: Manager>(Pool<M>);
+
+impl<M: Manager> Drop for LastWord<M> {
+    fn drop(&mut self) {
+        self.0.with(|_| Ok::<_, corepool::GetError>(())).unwrap();
+    }
+}
+
+thread_local!(static LAST_WORD: RefCell<Option<LastWord<Counting<Fake>>>> = const { RefCell::new(None) });
+
+#[test]
+fn a_pool_is_of_use_while_a_thread_ends() {
+    let (pool, census) = pool_of(1);
+    for used_before in [false, true] {
+        let pool = pool.clone();
+        thread::spawn(move || {
+            LAST_WORD.with(|word| *word.borrow_mut() = Some(LastWord(pool.clone())));
+            if used_before {
+                drop(pool.get().unwrap());
+            }
+        })
+        .join()
+        .unwrap();
+    }
+    assert_eq!((pool.stats().leases, pool.stats().idle, census.opened()), (3, 1, 1));
+    assert_eq!(pool.at_rest(), Ok(()));
+}
