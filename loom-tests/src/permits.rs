@@ -155,22 +155,25 @@ fn an_overdue_dial_is_parked_under_a_new_permit() {
     assert_eq!(seen, [false, true]);
 }
 
-/// Without it two who ask at once open more than the limit allows.
+/// Without it a waiter and one who only asks, or two who ask, open more than the limit allows.
 #[test]
 fn demand_against_demand() {
-    two_threads(|| {
-        let rig = Rig::with_capacity(1, 2, 0, Limits { dials: 2, ..ONE });
-        let ask = |rig: &Rig| {
-            let duty = rig.ask();
-            assert!(within(rig, 1));
-            rig.carry(duty);
-        };
-        let other = beside(&rig, ask);
-        ask(&rig);
-        other.join().unwrap();
-        rig.at_rest();
-        assert_eq!(rig.open(), 1);
-    });
+    for waits in [false, true] {
+        two_threads(move || {
+            let rig = Rig::with_capacity(1, 2, 0, Limits { dials: 2, ..ONE });
+            let ask = |rig: &Rig| {
+                let duty = rig.ask();
+                assert!(within(rig, 1));
+                rig.carry(duty);
+            };
+            let other =
+                beside(&rig, move |rig| if waits { drop(rig.wait_and_give(0, Patience::Endless)) } else { ask(rig) });
+            ask(&rig);
+            other.join().unwrap();
+            rig.at_rest();
+            assert_eq!(rig.open(), 1);
+        });
+    }
 }
 
 /// Without it the end of a backoff, which is a change of the limits, does not reach the waiter that came during it.

@@ -1,0 +1,55 @@
+//! The concurrent core beside a simple twin: any operations in any order, on one thread, compared after each.
+//!
+//! The models show that no interleaving breaks the core; this shows that it does the right thing where nothing interleaves, with many
+//! slots, shards and waiters. The twin knows nothing of words and bits: its shards are sets, its queue is a queue.
+
+#![forbid(unsafe_code)]
+
+mod pair;
+mod simple;
+
+use pair::Pair;
+
+/// The body of the fuzz target of this name: reads `bytes` as a pool and what is done to it, does that to the core and to the twin, and
+/// panics where they differ.
+pub fn core_ops(bytes: &[u8]) {
+    const CAPACITIES: [usize; 12] = [1, 2, 3, 4, 5, 8, 62, 63, 64, 65, 127, 130];
+    let [shards, capacity, max_size, rest @ ..] = bytes else { return };
+    let capacity = CAPACITIES[usize::from(*capacity) % CAPACITIES.len()];
+    let mut pair = Pair::new(1 + usize::from(*shards % 4), capacity, 1 + usize::from(*max_size) % capacity);
+    for op in rest.chunks_exact(3) {
+        pair.apply(op[0], usize::from(op[1]), usize::from(op[2]));
+        pair.compare();
+    }
+    pair.wind_up();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::core_ops;
+
+    #[test]
+    fn the_kept_corpus_finds_no_difference() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/core_ops");
+        let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let files: Vec<_> = files.collect();
+        assert!(files.len() >= 24, "{} files are kept in {folder}", files.len());
+        files.iter().for_each(|bytes| core_ops(bytes));
+    }
+
+    #[test]
+    fn random_operations_find_no_difference() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..2_000 {
+            let mut bytes = Vec::new();
+            for _ in 0..20 {
+                // xorshift: any fixed sequence that spreads will do.
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                bytes.extend(state.to_le_bytes());
+            }
+            core_ops(&bytes);
+        }
+    }
+}

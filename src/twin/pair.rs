@@ -1,0 +1,411 @@
+//! The core and its twin side by side: one operation at a time on both, and what can be seen of them compared.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+
+use super::simple::{End, FLAGS, Known, LEAVING, ToDo, Twin, known};
+use crate::lockfree::bits::{Life, Notes, SlotId};
+use crate::lockfree::core::{Barred, Census, Claim, Core, Duty, Fate, Limits, Opening, Seat};
+
+const DOWN: &str = "down";
+
+/// The core, its twin, and what a user of both has in hand.
+#[derive(Debug)]
+pub(super) struct Pair {
+    core: Core<usize, &'static str>,
+    twin: Twin,
+    openings: Vec<Opening>,
+    arrived: Vec<Claim>,
+    leased: Vec<Claim>,
+    /// Who waits, as which number, since when.
+    seats: Vec<(Seat, u64, u64)>,
+    /// Who was granted a connection, and has not used it yet.
+    granted: Vec<(Claim, Seat, u64, u64)>,
+    now: u64,
+    residents: usize,
+    closed: BTreeSet<usize>,
+}
+
+fn pick<T>(from: &mut Vec<T>, at: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from.swap_remove(at % from.len()))
+}
+
+fn index(claim: &Claim) -> usize {
+    claim.slot().index()
+}
+
+impl Pair {
+    pub(super) fn new(shards: usize, capacity: usize, max_size: usize) -> Self {
+        let limits = Limits { max_size, floor: 0, dials: 8, max_waiters: 6, handoff_after: 3 };
+        Pair {
+            core: Core::new(shards, capacity, limits),
+            twin: Twin::new(shards, capacity, limits),
+            openings: Vec::new(),
+            arrived: Vec::new(),
+            leased: Vec::new(),
+            seats: Vec::new(),
+            granted: Vec::new(),
+            now: 0,
+            residents: 0,
+            closed: BTreeSet::new(),
+        }
+    }
+
+    /// One operation, on both. Those that find nothing to work on do nothing.
+    pub(super) fn apply(&mut self, code: u8, a: usize, b: usize) {
+        let (shard, now) = (b % self.twin.idle.len(), self.now);
+        match code % 24 {
+            0 | 1 => {
+                let claim = if code % 2 == 0 { self.core.take(shard) } else { self.core.take_home(shard) };
+                assert_eq!(claim.as_ref().map(index), self.twin.take(shard));
+                self.leased.extend(claim);
+            }
+            2 | 3 => {
+                let Some(claim) = pick(&mut self.leased, a) else { return };
+                let expected = self.twin.give(index(&claim), shard, now);
+                let duty = self.core.give(claim, shard, || now);
+                self.same(duty, expected);
+            }
+            4 => {
+                let Some(claim) = pick(&mut self.leased, a) else { return };
+                let expected = self.twin.settle(index(&claim), shard, now);
+                let duty = self.core.settle(claim, shard, || now);
+                self.same(duty, expected);
+            }
+            5 => {
+                let Some(claim) = pick(&mut self.leased, a) else { return };
+                let expected = self.twin.retire(index(&claim));
+                let duty = self.core.retire(claim);
+                self.same(duty, expected);
+            }
+            6 => self.dismiss(a % self.twin.known.len(), b),
+            7 => self.note(a % self.twin.known.len(), b),
+            8 => {
+                let Some(claim) = self.leased.get(a % self.leased.len().max(1)) else { return };
+                self.core.clear(claim, Notes::AGED);
+                self.twin.known[index(claim)].flags[5] = false;
+            }
+            9 => {
+                let slot = a % self.twin.known.len();
+                let claim = self.core.remove(SlotId::at(slot));
+                assert_eq!(claim.is_some(), self.twin.remove(slot));
+                self.leased.extend(claim);
+            }
+            10 | 11 => self.enqueue(),
+            12 => self.wait(a),
+            13 => self.use_granted(a, b),
+            14 => self.demand(),
+            15 => {
+                let Some(opening) = pick(&mut self.openings, a) else { return };
+                self.admit(opening, b % 2 == 1);
+            }
+            16 => {
+                let Some(claim) = pick(&mut self.arrived, a) else { return };
+                self.land(claim, shard);
+            }
+            17 => {
+                let Some(opening) = pick(&mut self.openings, a) else { return };
+                let expected = self.overdue(opening.ticket).unwrap_or_default();
+                let duty = self.core.dial_failed(opening);
+                self.same(duty, expected);
+            }
+            18 => {
+                let Some(opening) = self.openings.get(a % self.openings.len().max(1)) else { return };
+                let ticket = opening.ticket;
+                let expected = self.overdue(ticket);
+                let duty = self.core.overdue(ticket);
+                self.same_if_any(duty, expected);
+            }
+            19 => self.open_all(),
+            20 => self.limit(a, b),
+            21 => {
+                self.twin.refused = b % 2 == 1;
+                let expected = ToDo { dial: self.twin.balance(), close: None };
+                let duty = self.core.refuse((b % 2 == 1).then_some(DOWN));
+                self.same(duty, expected);
+            }
+            22 if b % 2 == 0 => self.pause(),
+            22 => self.resume(),
+            // The end, so not too often.
+            _ if a % 32 == 0 => self.close(),
+            _ => self.now += b as u64 % 8,
+        }
+    }
+
+    fn note(&mut self, slot: usize, b: usize) {
+        let Some((life, flag)) = self.life(slot, b, FLAGS.len() - LEAVING) else { return };
+        let flag = LEAVING + flag;
+        assert_eq!(self.core.note(life, FLAGS[flag]), self.twin.note(slot, life.generation, flag));
+    }
+
+    fn dismiss(&mut self, slot: usize, b: usize) {
+        let Some((life, flag)) = self.life(slot, b, LEAVING) else { return };
+        let expected = self.twin.dismiss(slot, life.generation, flag);
+        let duty = self.core.dismiss(life, FLAGS[flag]);
+        self.same_if_any(duty, expected);
+    }
+
+    /// The life in a slot, or in a quarter of all cases the one before it, and one of so many flags.
+    fn life(&self, slot: usize, b: usize, flags: usize) -> Option<(Life, usize)> {
+        let over = b % 4 == 3 || self.twin.resident[slot].is_none();
+        let generation = self.twin.known[slot].generation.checked_sub(u64::from(over))?;
+        Some((Life { slot: SlotId::at(slot), generation }, b / 4 % flags))
+    }
+
+    fn enqueue(&mut self) {
+        let twin = &mut self.twin;
+        let none_open = twin.taken() == twin.dialing();
+        let barred = match self.core.enqueue(self.now) {
+            Ok((seat, duty)) => {
+                twin.arrivals += 1;
+                twin.sit(twin.arrivals, self.now);
+                let expected = ToDo { dial: twin.balance(), close: None };
+                self.seats.push((seat, twin.arrivals, self.now));
+                return self.same(duty, expected);
+            }
+            Err(barred) => barred,
+        };
+        let crowded = twin.waiting.len() >= twin.limits.max_waiters;
+        match barred {
+            Barred::Closed => assert!(twin.closed),
+            Barred::Refused(reason) => assert!(reason == DOWN && twin.refused && none_open),
+            Barred::Crowded => assert!(crowded),
+        }
+    }
+
+    /// A waiter's time is up.
+    fn wait(&mut self, at: usize) {
+        let Some((seat, number, arrived)) = pick(&mut self.seats, at) else { return };
+        let (expected, dial) = self.twin.wait(number);
+        let (fate, duty) = self.core.wait(&seat, || None);
+        self.same(duty, ToDo { dial, close: None });
+        let end = match &fate {
+            Fate::Granted(claim) => End::Granted(index(claim)),
+            Fate::Closed => End::Closed,
+            Fate::Refused(_) => End::Refused,
+            Fate::TimedOut => End::TimedOut,
+            Fate::Open => unreachable!("its time is up"),
+        };
+        assert_eq!(end, expected);
+        if let Fate::Granted(claim) = fate {
+            self.granted.push((claim, seat, number, arrived));
+        }
+    }
+
+    /// A waiter uses what it was granted, or has it retired and goes back to its place.
+    fn use_granted(&mut self, at: usize, b: usize) {
+        let Some((claim, seat, number, arrived)) = pick(&mut self.granted, at) else { return };
+        if b % 2 == 0 {
+            return self.leased.push(claim);
+        }
+        let expected = self.twin.retire(index(&claim));
+        let duty = self.core.retire(claim);
+        self.same(duty, expected);
+        if self.twin.closed {
+            self.twin.settled.insert(number, End::Closed);
+        } else {
+            self.twin.sit(number, arrived);
+        }
+        let expected = ToDo { dial: self.twin.balance(), close: None };
+        let duty = self.core.rejoin(&seat);
+        self.same(duty, expected);
+        self.seats.push((seat, number, arrived));
+    }
+
+    fn demand(&mut self) {
+        let twin = &mut self.twin;
+        let expected = (!twin.closed).then(|| {
+            twin.asked = twin.dialing() == 0 && twin.taken() < twin.limits.max_size;
+            ToDo { dial: twin.balance(), close: None }
+        });
+        let duty = self.core.demand();
+        self.same_if_any(duty, expected);
+    }
+
+    fn admit(&mut self, opening: Opening, probe: bool) {
+        let (twin, resident) = (&mut self.twin, self.residents);
+        self.residents += 1;
+        let reserved = twin.opening.remove(&opening.ticket);
+        let room = twin.taken() < twin.limits.max_size;
+        let slot = reserved.or_else(|| if room { twin.vacant.pop_first() } else { None });
+        let admitted = slot.filter(|_| !twin.closed);
+        if admitted.is_none() {
+            twin.vacant.extend(slot);
+        }
+        match self.core.admit(opening, resident, probe) {
+            Ok((claim, life)) => {
+                let slot = admitted.expect("the twin has no room");
+                assert_eq!((index(&claim), life.generation), (slot, twin.known[slot].generation));
+                twin.arriving += 1;
+                twin.resident[slot] = Some(resident);
+                if probe {
+                    twin.known[slot].flags[6] = true;
+                }
+                self.arrived.push(claim);
+            }
+            Err(turned_away) => {
+                assert_eq!((admitted, turned_away), (None, resident));
+                assert!(self.closed.insert(resident));
+            }
+        }
+    }
+
+    fn land(&mut self, claim: Claim, shard: usize) {
+        let (twin, slot, now) = (&mut self.twin, index(&claim), self.now);
+        twin.arriving -= 1;
+        twin.asked = false;
+        if twin.taken() > twin.limits.max_size {
+            twin.known[slot].flags[3] = true;
+        }
+        let close = twin.give_locked(slot, shard, now);
+        let expected = ToDo { dial: twin.balance(), close };
+        let duty = self.core.land(claim, shard, || now);
+        self.same(duty, expected);
+    }
+
+    fn overdue(&mut self, ticket: u64) -> Option<ToDo> {
+        let slot = self.twin.opening.remove(&ticket)?;
+        self.twin.vacant.insert(slot);
+        Some(ToDo { dial: self.twin.balance(), close: None })
+    }
+
+    /// All dials under way succeed, and those that follow from it.
+    fn open_all(&mut self) {
+        while let Some(opening) = self.openings.pop() {
+            self.admit(opening, false);
+            while let Some(claim) = self.arrived.pop() {
+                let shard = index(&claim) % self.twin.idle.len();
+                self.land(claim, shard);
+            }
+        }
+    }
+
+    fn limit(&mut self, a: usize, b: usize) {
+        let capacity = self.twin.known.len();
+        let change = |limits: &mut Limits| match a % 5 {
+            0 => limits.max_size = 1 + b % capacity,
+            1 => limits.floor = b % (capacity + 1),
+            2 => limits.dials = b % 10,
+            3 => limits.max_waiters = b % 10,
+            _ => limits.handoff_after = [0, 1, 3, 9, u64::MAX][b % 5],
+        };
+        change(&mut self.twin.limits);
+        let expected = ToDo { dial: self.twin.balance(), close: None };
+        let duty = self.core.limit(change);
+        self.same(duty, expected);
+    }
+
+    fn pause(&mut self) {
+        self.core.pause();
+        let twin = &mut self.twin;
+        if !twin.closed && twin.parked.is_none() {
+            twin.parked = Some(twin.idle.iter_mut().flat_map(std::mem::take).collect());
+        }
+    }
+
+    fn resume(&mut self) {
+        let twin = &mut self.twin;
+        let shards = twin.idle.len();
+        let parked = twin.parked.take().into_iter().flatten();
+        let expected: Vec<_> = parked.filter_map(|slot| twin.give_locked(slot, slot % shards, 0)).collect();
+        let dial = twin.balance();
+        let (duty, dead) = self.core.resume();
+        self.same(duty, ToDo { dial, close: None });
+        self.same_closed(dead, expected);
+    }
+
+    fn close(&mut self) {
+        let twin = &mut self.twin;
+        twin.closed = true;
+        let parked = twin.parked.take().into_iter().flatten();
+        let leaving: Vec<_> = twin.idle.iter_mut().flat_map(std::mem::take).chain(parked).collect();
+        let expected = leaving.into_iter().filter_map(|slot| twin.vacate(slot)).collect();
+        twin.settled.extend(twin.waiting.drain(..).map(|(number, _)| (number, End::Closed)));
+        let closed = self.core.close();
+        self.same_closed(closed, expected);
+    }
+
+    // ---- comparing -------------------------------------------------------------------------------------------------------------
+
+    fn same(&mut self, duty: Duty<usize>, expected: ToDo) {
+        let dial = duty.dial.iter().map(|opening| opening.ticket).collect();
+        let close = duty.close.map(|(resident, notes)| (resident, known(notes)));
+        assert_eq!(ToDo { dial, close: close.clone() }, expected);
+        self.openings.extend(duty.dial);
+        close.into_iter().for_each(|(resident, _)| assert!(self.closed.insert(resident), "closed twice"));
+    }
+
+    fn same_if_any(&mut self, duty: Option<Duty<usize>>, expected: Option<ToDo>) {
+        match (duty, expected) {
+            (Some(duty), Some(expected)) => self.same(duty, expected),
+            (duty, expected) => assert!(duty.is_none() && expected.is_none(), "{duty:?} for {expected:?}"),
+        }
+    }
+
+    fn same_closed(&mut self, residents: Vec<(usize, Notes)>, expected: Vec<(usize, Known)>) {
+        let residents: Vec<_> = residents.into_iter().map(|(resident, notes)| (resident, known(notes))).collect();
+        assert_eq!(residents, expected);
+        residents.into_iter().for_each(|(resident, _)| assert!(self.closed.insert(resident), "closed twice"));
+    }
+
+    /// Everything that can be seen of the core from outside.
+    pub(super) fn compare(&self) {
+        let (core, twin) = (&self.core, &self.twin);
+        let parked = twin.parked.as_ref().map_or(0, BTreeSet::len);
+        let census = Census {
+            open: twin.taken() - twin.dialing(),
+            opening: twin.dialing(),
+            idle: twin.idle.iter().map(BTreeSet::len).sum::<usize>() + parked,
+            waiting: twin.waiting.len(),
+        };
+        assert_eq!(core.census(), census);
+        assert_eq!((core.waiting(), core.is_closed()), (census.waiting, twin.closed));
+        assert!(
+            self.openings
+                .iter()
+                .all(|opening| core.is_dialing(opening.ticket) == twin.opening.contains_key(&opening.ticket))
+        );
+        assert_eq!(core.idle().wait_everywhere(), Some(twin.waits()));
+        assert_eq!(core.wait_until_empty(|| None), twin.taken() == 0);
+        for (shard, idle) in twin.idle.iter().enumerate() {
+            assert_eq!(core.idle().count(shard), idle.len());
+        }
+        for (index, expected) in twin.known.iter().enumerate() {
+            let slot = SlotId::at(index);
+            let idle = core.idle().look(slot.word()) & slot.mask() != 0;
+            assert_eq!(
+                (idle, known(core.slot(slot).notes())),
+                (twin.idle.iter().any(|idle| idle.contains(&index)), *expected)
+            );
+        }
+        let reserved: BTreeSet<usize> = twin.opening.values().copied().collect();
+        let lived_in = (0..twin.known.len()).filter(|slot| !twin.vacant.contains(slot) && !reserved.contains(slot));
+        assert!(core.lives().iter().map(|(life, _)| life.slot.index()).eq(lived_in));
+    }
+
+    /// Lets everything under way come to its end: then the core is at rest, and every connection was closed once.
+    pub(super) fn wind_up(mut self) {
+        self.limit(2, 0);
+        self.resume();
+        while !(self.openings.is_empty() && self.seats.is_empty() && self.granted.is_empty()) {
+            self.open_all();
+            self.wait(0);
+            self.use_granted(0, 0);
+        }
+        while let Some(claim) = self.arrived.pop() {
+            self.land(claim, 0);
+        }
+        while let Some(claim) = self.leased.pop() {
+            let expected = self.twin.give(index(&claim), 0, self.now);
+            let duty = self.core.give(claim, 0, || self.now);
+            self.same(duty, expected);
+        }
+        self.compare();
+        self.core.at_rest().unwrap();
+        self.close();
+        self.compare();
+        self.core.at_rest().unwrap();
+        assert_eq!(self.closed.len(), self.residents);
+    }
+}
