@@ -1,4 +1,5 @@
-//! The end of a pool: close, drain, or the last handle gone; once, however often it is asked for and whatever it races with.
+//! The end of a pool in good order: a drain waits, counts and names names; whoever still holds a lease, even as his thread ends, gives it
+//! back. `close.rs` has the close without a wait.
 
 mod support;
 
@@ -17,35 +18,6 @@ fn pool_of(size: usize) -> (Pool<Counting<Fake>>, Arc<Census>) {
     let (manager, census) = Counting::new(Fake::default());
     let pool = Pool::builder(manager).max_size(size).min_idle(size).build().unwrap();
     (pool, census)
-}
-
-#[test]
-fn close_wakes_who_waits_closes_what_is_idle_and_takes_back_what_is_leased() {
-    let (pool, census) = pool_of(3);
-    let leases = [pool.get().unwrap(), pool.get().unwrap(), pool.get().unwrap()];
-    let [first, second, third] = leases;
-    drop(third);
-    thread::scope(|scope| {
-        let fourth = pool.get().unwrap();
-        let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| pool.get_timeout(HOPELESS).map(drop))).collect();
-        eventually("they wait", || pool.stats().waiting == 4);
-        pool.close();
-        for waiter in waiters {
-            assert_eq!(waiter.join().unwrap().unwrap_err().kind(), GetErrorKind::Closed);
-        }
-        drop(fourth);
-    });
-    for get in [|pool: &Pool<_>| pool.get().map(drop), |pool: &Pool<_>| pool.try_get().map(drop)] {
-        assert_eq!(get(&pool).unwrap_err().kind(), GetErrorKind::Closed);
-    }
-    eventually("what came back is closed", || census.closed(CloseReason::PoolClosed) == 1);
-    drop(first);
-    let kept = Lease::detach(second);
-    pool.close();
-    eventually("all are", || census.closed(CloseReason::PoolClosed) == 2);
-    assert_eq!((census.alive(), pool.stats().detached), (1, 1), "what was detached is its holder's");
-    drop(kept);
-    census.verify();
 }
 
 #[test]
@@ -174,18 +146,6 @@ fn a_drain_beside_a_dial_ends_with_it() {
 }
 
 #[test]
-fn the_last_handle_closes_it() {
-    let (pool, census) = pool_of(3);
-    let other = pool.clone();
-    drop(pool);
-    assert!(other.get().is_ok());
-    assert_eq!(census.closed_in_all(), 0);
-    drop(other);
-    eventually("all are closed", || census.closed(CloseReason::PoolClosed) == 3 && census.alive() == 0);
-    census.verify();
-}
-
-#[test]
 fn an_owned_lease_keeps_it_to_its_end() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
@@ -198,24 +158,6 @@ fn an_owned_lease_keeps_it_to_its_end() {
     eventually("all are closed", || census.closed(CloseReason::PoolClosed) == 2 && census.alive() == 0);
     eventually("the server sees the ends", || server.open() == 0);
     census.verify();
-}
-
-#[test]
-fn a_pool_may_end_in_the_middle_of_everything() {
-    for _ in 0..30 {
-        let fake = Fake::default();
-        let script = fake.script.clone();
-        let (manager, census) = Counting::new(fake);
-        let builder = Pool::builder(manager).max_size(4).min_idle(2).ping_interval(Some(10 * MS));
-        let pool = builder.max_lifetime(Some(20 * MS)).hold_limit(Some(10 * MS)).build().unwrap();
-        script.hang();
-        pool.retire(5 * MS);
-        let _ = pool.get_timeout(fastrand::u32(0..3) * MS).map(Lease::discard);
-        drop(pool);
-        script.open();
-        eventually("nothing is left", || census.alive() == 0 && script.under_way() == 0);
-        census.verify();
-    }
 }
 
 thread_local! {
