@@ -154,23 +154,19 @@ impl Pair {
     }
 
     fn enqueue(&mut self) {
-        let twin = &mut self.twin;
-        let none_open = twin.taken() == twin.dialing();
-        let barred = match self.core.enqueue(self.now) {
+        let (barred, twin) = (self.twin.barred(), &mut self.twin);
+        match self.core.enqueue(self.now) {
             Ok((seat, duty)) => {
+                assert_eq!(barred, None);
                 twin.arrivals += 1;
                 twin.sit(twin.arrivals, self.now);
                 let expected = ToDo { dial: twin.balance(), close: None };
                 self.seats.push((seat, twin.arrivals, self.now));
-                return self.same(duty, expected);
+                self.same(duty, expected);
             }
-            Err(barred) => barred,
-        };
-        let crowded = twin.waiting.len() >= twin.limits.max_waiters;
-        match barred {
-            Barred::Closed => assert!(twin.closed),
-            Barred::Refused(reason) => assert!(reason == DOWN && twin.refused && none_open),
-            Barred::Crowded => assert!(crowded),
+            Err(Barred::Closed) => assert_eq!(barred, Some("closed")),
+            Err(Barred::Refused(reason)) => assert_eq!((barred, reason), (Some("refused"), DOWN)),
+            Err(Barred::Crowded) => assert_eq!(barred, Some("crowded")),
         }
     }
 

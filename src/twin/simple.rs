@@ -8,16 +8,8 @@ use crate::lockfree::bits::{Flag, Notes};
 use crate::lockfree::core::Limits;
 
 /// The flags with which a connection leaves, then the others.
-pub(super) const FLAGS: [Flag; 8] = [
-    Notes::DEAD,
-    Notes::EXPIRED,
-    Notes::RETIRED,
-    Notes::SURPLUS,
-    Notes::CUT,
-    Notes::AGED,
-    Notes::PROBE,
-    Notes::TIMED,
-];
+pub(super) const FLAGS: [Flag; 8] =
+    [Notes::DEAD, Notes::EXPIRED, Notes::RETIRED, Notes::SURPLUS, Notes::CUT, Notes::AGED, Notes::PROBE, Notes::TIMED];
 /// How many of them are of the first kind.
 pub(super) const LEAVING: usize = 5;
 
@@ -202,6 +194,14 @@ impl Twin {
         let dial = self.reserve(self.room(missing.max(unserved).max(usize::from(self.asked))));
         self.asked &= dial.is_empty();
         dial
+    }
+
+    /// Why nobody may wait just now.
+    pub(super) fn barred(&self) -> Option<&'static str> {
+        let crowded = self.waiting.len() >= self.limits.max_waiters;
+        let refused = self.refused && self.taken() == self.dialing();
+        let reasons = [(self.closed, "closed"), (refused, "refused"), (crowded, "crowded")];
+        reasons.into_iter().find_map(|(barred, why)| barred.then_some(why))
     }
 
     /// Where a waiter that comes back belongs: before all who came after it.
