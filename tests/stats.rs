@@ -1,0 +1,207 @@
+//! A pool in numbers: each counts what its name says, they agree with each other, and they print as a table.
+
+mod support;
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::Duration;
+
+use corepool::{CloseReason, GetErrorKind, Lease, Opening, Pool, Stats};
+use support::{Counting, Fake, FakeError, HOPELESS, Hooked, comes_to_rest, eventually};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// The rows of the table, by their names.
+fn table(stats: &Stats) -> HashMap<String, String> {
+    let row = |line: &str| {
+        let (name, value) = line.trim().rsplit_once("  ").expect("a name and a value");
+        (name.trim().to_owned(), value.trim().to_owned())
+    };
+    stats.to_string().lines().map(row).collect()
+}
+
+#[test]
+fn states_and_counters_say_what_happened() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    let manager = Hooked::new(fake).on_wait(|waiting| if waiting < 2 { Ok(()) } else { Err(FakeError("enough")) });
+    let pool = Pool::builder(manager).max_size(4).min_idle(2).build().unwrap();
+    comes_to_rest(&pool);
+    let leases: Vec<_> = (0..3).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect();
+    script.hang();
+    thread::scope(|scope| {
+        let waiters: Vec<_> = (0..2).map(|_| scope.spawn(|| pool.get_timeout(HOPELESS).map(drop))).collect();
+        eventually("two wait, and one dial is under way", || {
+            let stats = pool.stats();
+            (stats.waiting, stats.opening) == (2, 1)
+        });
+        assert_eq!(pool.get_timeout(HOPELESS).unwrap_err().kind(), GetErrorKind::Refused);
+        let stats = pool.stats();
+        assert_eq!((stats.open, stats.idle, stats.leased), (3, 0, 3), "\n{stats}");
+        script.open();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap().unwrap());
+    });
+    drop(leases);
+    let fourth: Vec<_> = (0..4).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect();
+    assert_eq!(pool.get_timeout(MS).unwrap_err().kind(), GetErrorKind::TimedOut);
+    drop(fourth);
+    drop(Lease::detach(pool.get().unwrap()));
+    Lease::discard(pool.get().unwrap());
+    comes_to_rest(&pool);
+    let stats = pool.stats();
+    assert_eq!((stats.open, stats.idle, stats.leased, stats.opening, stats.waiting), (2, 2, 0, 0, 0), "\n{stats}");
+    assert_eq!((stats.leases, stats.refused, stats.timed_out, stats.detached), (3 + 2 + 4 + 2, 1, 1, 1), "\n{stats}");
+    assert_eq!((stats.dials, stats.dials_failed, stats.opened), (4, 0, 4), "\n{stats}");
+    assert_eq!((stats.closed_in_all(), stats.closed(CloseReason::Condemned)), (1, 1), "\n{stats}");
+    assert!(stats.waited >= 3, "two, and the one in vain\n{stats}");
+}
+
+#[test]
+fn failures_of_dials_are_counted() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    script.fail("down");
+    let pool = Pool::builder(fake).max_size(1).opening(Opening::Background).build().unwrap();
+    eventually("three failures", || pool.stats().dials_failed >= 3);
+    let stats = pool.stats();
+    assert_eq!((stats.opened, stats.open), (0, 0));
+    assert!(stats.dials >= stats.dials_failed && stats.dials <= script.dials() as u64, "\n{stats}");
+}
+
+#[test]
+fn waits_are_of_those_who_waited_and_were_served() {
+    let pool = Pool::builder(Fake::default()).max_size(1).build().unwrap();
+    for _ in 0..100 {
+        drop(pool.get().unwrap());
+    }
+    let waits = pool.stats().waits;
+    assert_eq!((waits.count(), waits.percentile(0.5), waits.percentile(1.0)), (0, Duration::ZERO, Duration::ZERO));
+    let lease = pool.get().unwrap();
+    assert_eq!(pool.get_timeout(MS).unwrap_err().kind(), GetErrorKind::TimedOut);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| pool.get_timeout(HOPELESS).map(drop).unwrap());
+        }
+        eventually("they wait", || pool.stats().waiting == 4);
+        // For at least so long.
+        thread::sleep(20 * MS);
+        drop(lease);
+    });
+    let waits = pool.stats().waits;
+    assert_eq!(waits.count(), 4);
+    let [low, middle, high] = [0.0, 0.5, 1.0].map(|share| waits.percentile(share));
+    assert!(20 * MS <= low && low <= middle && middle <= high && high < HOPELESS, "{low:?} {middle:?} {high:?}");
+    assert!([low, middle, high].iter().all(|wait| wait.as_micros().is_power_of_two()));
+    // Shares outside of what makes sense are taken as the nearest that does.
+    assert_eq!((waits.percentile(-1.0), waits.percentile(7.0)), (low, high));
+}
+
+#[test]
+fn the_fewest_idle_since_the_last_look() {
+    let pool = Pool::builder(Fake::default()).max_size(4).min_idle(4).build().unwrap();
+    comes_to_rest(&pool);
+    let _ = pool.stats();
+    assert_eq!(pool.stats().idle_low, 4, "none was ever needed");
+    let leases: Vec<_> = (0..4).map(|_| pool.get().unwrap()).collect();
+    // Somebody finds none, and that is remembered after all have come back.
+    assert_eq!(pool.get_timeout(MS).unwrap_err().kind(), GetErrorKind::TimedOut);
+    drop(leases);
+    assert_eq!(pool.stats().idle_low, 0);
+    assert_eq!(pool.stats().idle_low, 4, "each look begins anew");
+    // One in use at the look counts as well.
+    let lease = pool.get().unwrap();
+    assert_eq!(pool.stats().idle_low, 3);
+    drop(lease);
+}
+
+#[test]
+fn a_sweep_sees_the_fewest_too() {
+    let pool = Pool::builder(Fake::default()).max_size(4).min_idle(4).probe_after(10 * MS).build().unwrap();
+    eventually("a sweep in the middle of it", || {
+        let _ = pool.stats();
+        let leases = (pool.get().unwrap(), pool.get().unwrap());
+        thread::sleep(30 * MS);
+        drop(leases);
+        pool.stats().idle_low == 2
+    });
+}
+
+#[test]
+fn shards_add_up() {
+    let pool = Pool::builder(Fake::default()).max_size(8).min_idle(8).shards(8).build().unwrap();
+    for _ in 0..50 {
+        // More than one shard has: some are from others.
+        drop((0..8).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect::<Vec<_>>());
+    }
+    let stats = pool.stats();
+    assert_eq!(stats.shards.len(), 8);
+    assert_eq!(stats.shards.iter().map(|shard| shard.idle).sum::<usize>(), stats.idle);
+    assert_eq!(stats.shards.iter().map(|shard| shard.stolen).sum::<u64>(), stats.stolen);
+    assert!(stats.stolen > 0 && stats.stolen_per_second > 0.0, "\n{stats}");
+    assert_eq!(pool.stats().stolen_per_second, 0.0, "none since the last look");
+}
+
+#[test]
+fn they_print_as_a_table() {
+    let (manager, _census) = Counting::new(Fake::default());
+    let pool = Pool::builder(manager).max_size(3).min_idle(2).shards(2).build().unwrap();
+    comes_to_rest(&pool);
+    let lease = pool.get().unwrap();
+    Lease::discard(pool.get().unwrap());
+    comes_to_rest_but_for(&pool, 1);
+    let stats = pool.stats();
+    let rows = table(&stats);
+    for (name, value) in [
+        ("open", stats.open as u64),
+        ("idle", stats.idle as u64),
+        ("leased", 1),
+        ("opening", 0),
+        ("waiting", 0),
+        ("fewest idle", stats.idle_low as u64),
+        ("leases", 2),
+        ("waited", stats.waited),
+        ("timed out", 0),
+        ("refused", 0),
+        ("hooks overran", 0),
+        ("holds exceeded", 0),
+        ("dials", 3),
+        ("failed", 0),
+        ("opened", 3),
+        ("closed", 1),
+        ("condemned", 1),
+    ] {
+        assert_eq!(rows.get(name), Some(&value.to_string()), "{name}\n{stats}");
+    }
+    // Only what there is.
+    assert!(!rows.contains_key("expired") && !rows.contains_key("detached"), "\n{stats}");
+    assert_eq!(stats.to_string().lines().filter(|line| line.starts_with("shard ")).count(), 2, "\n{stats}");
+    assert!(stats.to_string().lines().all(|line| line.len() < 80), "\n{stats}");
+    drop(Lease::detach(lease));
+    assert_eq!(table(&pool.stats()).get("detached"), Some(&"1".to_owned()));
+    assert!(format!("{pool:?}").contains("detached: 1"));
+}
+
+/// Nothing is dialing or waiting any more; so many leases are out.
+fn comes_to_rest_but_for(pool: &Pool<Counting<Fake>>, leased: usize) {
+    eventually("it is quiet", || {
+        let stats = pool.stats();
+        (stats.opening, stats.waiting, stats.leased, stats.open) == (0, 0, leased, 2)
+    });
+}
+
+#[test]
+fn one_shard_needs_no_rows_of_its_own() {
+    let pool = Pool::builder(Fake::default()).max_size(1).shards(1).build().unwrap();
+    let stats = pool.stats();
+    assert_eq!(stats.shards.len(), 1);
+    assert!(!stats.to_string().contains("shard"), "\n{stats}");
+}
+
+#[test]
+fn every_reason_has_a_name_of_its_own() {
+    let mut names: Vec<_> = CloseReason::ALL.iter().map(|why| why.name()).collect();
+    assert!(names.iter().all(|name| name.chars().all(|char| char.is_ascii_lowercase() || char == '_')));
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), CloseReason::ALL.len());
+}
