@@ -45,7 +45,7 @@ fn states_and_counters_say_what_happened() {
     let fourth: Vec<_> = (0..4).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect();
     assert_eq!(pool.get_timeout(MS).unwrap_err().kind(), GetErrorKind::TimedOut);
     drop(fourth);
-    drop(Lease::detach(pool.get().unwrap()));
+    let _own = Lease::detach(pool.get().unwrap());
     Lease::discard(pool.get().unwrap());
     comes_to_rest(&pool);
     let stats = pool.stats();
