@@ -66,6 +66,8 @@ impl<M: Manager> Shared<M> {
         let thread = thread::number();
         slot.enter_hook(&claim, thread);
         match slot.resident_mut(&mut claim).map_or(Ok(()), Resident::judge_checkout) {
+            // Noted while the hook ran: its verdict is void.
+            _ if slot.notes().is_leaving() => self.leave(claim, CloseReason::Discarded),
             Ok(()) => {
                 slot.begin_use(&claim, thread);
                 Taken::Fit(claim)
@@ -76,23 +78,31 @@ impl<M: Manager> Shared<M> {
 
     #[cold]
     fn withhold(&self, claim: Claim, withheld: Withheld) -> Taken {
-        self.core.slot(claim.slot()).end_use(&claim);
         self.turns_choosy();
         match withheld {
-            Withheld::Unfit(why) => {
-                self.retire(claim, why);
-                Taken::Gone
-            }
+            Withheld::Unfit(why) => self.leave(claim, why),
             Withheld::Refused(cause) => {
+                self.core.slot(claim.slot()).end_use(&claim);
                 self.perform(self.core.settle(claim, self.here(), clock::now));
                 Taken::Refused(cause)
             }
         }
     }
 
+    /// It must leave, for what is noted of it or, if nothing is, for what a hook said.
+    #[cold]
+    fn leave(&self, claim: Claim, why: CloseReason) -> Taken {
+        let slot = self.core.slot(claim.slot());
+        let notes = slot.notes();
+        slot.end_use(&claim);
+        self.retire(claim, if notes.is_leaving() { reason(notes) } else { why });
+        Taken::Gone
+    }
+
     /// Takes back a connection that a caller has used.
     #[inline(always)]
     pub(crate) fn check_in(&self, mut claim: Claim, slot: &Slot<Resident<M>>, how: Outcome) {
+        slot.enter_hook(&claim, thread::number());
         let judged = slot.resident_mut(&mut claim).map_or(Ok(()), |resident| resident.judge_return(how));
         if judged.is_ok() && slot.notes().is_clean() {
             self.core.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
@@ -171,9 +181,7 @@ impl<M: Manager> Shared<M> {
         if notes.has(Notes::AGED) || notes.has(Notes::PROBE) {
             slot.enter_hook(&claim, thread::number());
             if let Err(why) = slot.resident_mut(&mut claim).map_or(Ok(()), Resident::look_for_data) {
-                slot.end_use(&claim);
-                self.retire(claim, why);
-                return Taken::Gone;
+                return self.leave(claim, why);
             }
             self.freshen(&claim, notes);
         }
@@ -190,6 +198,11 @@ impl<M: Manager> Shared<M> {
                 self.core.note(*life, Notes::TIMED);
             });
         }
+    }
+
+    fn is_choosy(&self) -> bool {
+        // Relaxed: a hint.
+        self.choosy.load(Ordering::Relaxed)
     }
 
     /// It is in use, so it is not aged any more; the sweep may have to look at it again.
@@ -236,9 +249,15 @@ impl<M: Manager> Shared<M> {
             });
             self.perform(duty);
             match fate {
+                // The last look, which comes when the time is up, may find one: for nothing, if a hook would begin too late.
+                Fate::Granted(claim) if self.is_choosy() && clock::now() >= deadline => {
+                    self.perform(self.core.settle(claim, self.here(), clock::now));
+                    break Err(self.timed_out(begun));
+                }
                 Fate::Granted(claim) => match self.look_over(claim) {
                     Taken::Fit(fit) => break Ok(fit),
                     Taken::Refused(cause) => break Err(self.refused(cause)),
+                    Taken::Gone if clock::now() >= deadline => break Err(self.timed_out(begun)),
                     // Not the waiter's fault: back to its old place.
                     Taken::Gone => self.perform(self.core.rejoin(&seat)),
                 },

@@ -78,10 +78,13 @@ impl<M: Manager> Closer<M> {
 
     /// Has a connection closed in the background. Does not block.
     pub(crate) fn close(&self, resident: Resident<M>, why: CloseReason) {
-        // Relaxed: statistics.
-        self.counts[why as usize].fetch_add(1, Ordering::Relaxed);
         self.observing.tell(|| Event::Discarded { why });
-        lock(&self.state).queue.push_back((resident, why));
+        {
+            let mut state = lock(&self.state);
+            state.queue.push_back((resident, why));
+            // Relaxed: statistics. Under the lock, so that whoever waits for the last one counts none that is not in the queue.
+            self.counts[why as usize].fetch_add(1, Ordering::Relaxed);
+        }
         self.staff();
     }
 
@@ -91,12 +94,13 @@ impl<M: Manager> Closer<M> {
         self.counts[why as usize].load(Ordering::Relaxed)
     }
 
-    /// Sleeps until nothing is left to close, or until the deadline. Returns how many closes have not ended.
-    pub(crate) fn wait_until_finished(&self, deadline: Instant) -> usize {
+    /// Sleeps until nothing is left to close and `gone` says that nothing more will come, or until the deadline. Returns how many closes
+    /// have not ended.
+    pub(crate) fn wait_until_finished(&self, deadline: Instant, gone: impl Fn() -> bool) -> usize {
         let mut state = lock(&self.state);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if state.threads == 0 && state.queue.is_empty() || left.is_zero() {
+            if state.threads == 0 && state.queue.is_empty() && gone() || left.is_zero() {
                 return state.threads + state.queue.len();
             }
             let woken = self.finished.wait_timeout(state, left);

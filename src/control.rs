@@ -103,6 +103,7 @@ impl<M: Manager> Shared<M> {
 
     /// Has all connections of now leave: leased ones when they are given back, idle ones spread over this time.
     pub(crate) fn retire_all(&self, over: Duration) {
+        self.disown_dials();
         let (idle, leased): (Vec<_>, Vec<_>) = self.core.lives().into_iter().partition(|(_, idle)| *idle);
         leased.iter().for_each(|(life, _)| self.dismiss(*life, Notes::RETIRED));
         if over.is_zero() {
@@ -159,7 +160,11 @@ impl<M: Manager> Shared<M> {
             let now = clock::now();
             (now < deadline).then(|| Some(until(deadline, now)))
         });
-        let closing = self.closer.wait_until_finished(Instant::now() + until(deadline, clock::now()));
+        // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its connection is on its way.
+        let gone =
+            || closed() + self.counts.detached.load(Ordering::Relaxed) >= self.counts.opened.load(Ordering::Relaxed);
+        let ends = Instant::now() + until(deadline, clock::now());
+        let closing = self.closer.wait_until_finished(ends, gone);
         let holders = self.core.lives().into_iter().map(|(life, _)| self.core.slot(life.slot).holder());
         let leased = holders.filter(|holder| *holder != Holder::NOBODY).map(|holder| thread::name(holder.thread()));
         DrainReport { closed: (closed() - before).saturating_sub(closing as u64), closing, leased: leased.collect() }

@@ -30,8 +30,18 @@ use crate::sync::lock;
 #[derive(Debug, Default)]
 pub(crate) struct Dials {
     running: Vec<Running>,
-    /// Those whose time is up and whose thread has not returned.
-    overdue: usize,
+    /// The tickets of those whose time is up and whose thread has not returned.
+    overdue: Vec<u64>,
+}
+
+/// What a dial was when its thread came back from it.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    InTime,
+    /// It has counted as failed before.
+    Overdue,
+    /// Nobody wants it any more: the manager was replaced, or all connections retired, while it was under way.
+    Disowned,
 }
 
 #[derive(Debug)]
@@ -131,24 +141,31 @@ impl<M: Manager> Shared<M> {
     }
 
     fn dial_failed(&self, opening: Opening, begun: u64, cause: Cause) {
-        let in_time = self.end_dial(opening.ticket);
-        if in_time {
-            self.slow_down(begun, cause);
+        let ended = self.end_dial(opening.ticket);
+        if ended == Ended::InTime {
+            self.slow_down(begun, Arc::clone(&cause));
         }
         // The pace before the permit: or the permit would be dialed with at once.
         self.perform(self.core.dial_failed(opening));
-        if !in_time {
+        match ended {
+            Ended::InTime => {}
             // Its thread is free for another.
-            self.pace(|_, _| {});
+            Ended::Overdue => self.pace(|_, _| {}),
+            // Heard of, but no outage.
+            Ended::Disowned => self.tell_failed(cause),
         }
         self.ring();
     }
 
     /// A dial has failed: back off.
     fn slow_down(&self, begun: u64, cause: Cause) {
-        count(&self.counts.dials_failed);
-        self.observing.tell(|| Event::DialFailed { cause: Arc::clone(&cause) });
+        self.tell_failed(Arc::clone(&cause));
         self.back_off(|backoff, now| backoff.failed(begun, now, Arc::clone(&cause)), &cause);
+    }
+
+    fn tell_failed(&self, cause: Cause) {
+        count(&self.counts.dials_failed);
+        self.observing.tell(|| Event::DialFailed { cause });
     }
 
     fn back_off(&self, fail: impl FnOnce(&mut Backoff, u64) -> bool, cause: &Cause) {
@@ -180,16 +197,34 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Its thread is back. False: it was overdue, and counted as failed then.
-    fn end_dial(&self, ticket: u64) -> bool {
+    /// Its thread is back.
+    fn end_dial(&self, ticket: u64) -> Ended {
         let mut dials = lock(&self.dials);
-        let before = dials.running.len();
-        dials.running.retain(|running| running.ticket != ticket);
-        let in_time = dials.running.len() < before;
-        if !in_time {
-            dials.overdue = dials.overdue.saturating_sub(1);
+        if let Some(place) = dials.running.iter().position(|running| running.ticket == ticket) {
+            dials.running.swap_remove(place);
+            Ended::InTime
+        } else if let Some(place) = dials.overdue.iter().position(|overdue| *overdue == ticket) {
+            dials.overdue.swap_remove(place);
+            Ended::Overdue
+        } else {
+            Ended::Disowned
         }
-        in_time
+    }
+
+    /// What is being dialed is not wanted any more: whatever blocks on a socket that it named returns, its permit is free at once, its
+    /// failure is no outage, and what it may still open is closed. Its thread counts no more.
+    pub(crate) fn disown_dials(&self) {
+        let disowned = {
+            let mut dials = lock(&self.dials);
+            dials.overdue.clear();
+            std::mem::take(&mut dials.running)
+        };
+        for running in disowned {
+            running.cut.cut();
+            if let Some(duty) = self.core.overdue(running.ticket) {
+                self.perform(duty);
+            }
+        }
     }
 
     /// A peer has hung up. If that is at once, and nobody has used the connection, its dial was no success.
@@ -216,7 +251,7 @@ impl<M: Manager> Shared<M> {
             let mut backoff = lock(&self.backoff);
             let now = clock::now();
             change(&mut backoff, now);
-            let free = most.saturating_sub(lock(&self.dials).overdue);
+            let free = most.saturating_sub(lock(&self.dials).overdue.len());
             let allowed = backoff.dials(now).min(free);
             // Under the lock, so that an older pace cannot overtake a newer one.
             let refused = self.core.refuse(backoff.refusal(now, fail_fast_after));
@@ -252,7 +287,7 @@ impl<M: Manager> Shared<M> {
         let overdue: Vec<Running> = {
             let mut dials = lock(&self.dials);
             let overdue: Vec<_> = dials.running.extract_if(.., |running| running.deadline <= now).collect();
-            dials.overdue += overdue.len();
+            dials.overdue.extend(overdue.iter().map(|running| running.ticket));
             overdue
         };
         let limit = self.settings.load().dial_timeout;
@@ -312,7 +347,7 @@ impl<M: Manager> Shared<M> {
         if self.choosy.load(Ordering::Relaxed) {
             self.core.note(life, Notes::TIMED);
         }
-        // A manager that was replaced while it dialed: its connection goes the way of those that it opened before.
+        // A manager that was replaced just now: its connection goes the way of those that it opened before.
         if !Arc::ptr_eq(&resident.manager, &self.manager.load()) {
             self.core.note(life, Notes::RETIRED);
         }
@@ -354,7 +389,12 @@ fn arrive<M: Manager>(mut run: Attempt<M>, resident: Resident<M>) {
         resident.manager.close(resident.connection, CloseReason::PoolClosed);
         return;
     };
-    pool.end_dial(opening.ticket);
+    if pool.end_dial(opening.ticket) == Ended::Disowned {
+        count(&pool.counts.opened);
+        pool.perform(pool.core.dial_failed(opening));
+        pool.closer.close(resident, CloseReason::Retired);
+        return;
+    }
     let probe = pool.settings.load().probe_after.is_zero();
     match pool.core.admit(opening, resident, probe) {
         Ok((claim, life)) => pool.land(claim, life, run.begun),

@@ -130,13 +130,13 @@ impl<'p, M: Manager> Lease<'p, M> {
 
     /// Takes the connection out of the pool for good. Its permit is free at once; its watch ends; nobody closes it but you.
     pub fn detach(mut lease: Self) -> M::Connection {
+        count(&lease.pool.counts.detached);
         let resident = lease.claim.take().and_then(|claim| {
             let mut duty = lease.pool.core.retire(claim);
             let resident = duty.close.take();
             lease.pool.perform(duty);
             resident
         });
-        count(&lease.pool.counts.detached);
         match resident {
             Some((resident, _)) => resident.connection,
             None => unreachable!("a lease has its connection until it ends"),
