@@ -90,7 +90,7 @@ impl<M: Manager> Shared<M> {
 
     fn begin_ping(&self, claim: Claim) {
         let Some(pool) = self.me.upgrade() else { return self.retire(claim, CloseReason::PoolClosed) };
-        self.core.slot(claim.slot()).end_use(&claim);
+        self.core.slot(claim.slot()).hold_by_pool(&claim);
         // Relaxed: a count that bounds.
         self.pinging.fetch_add(1, Ordering::Relaxed);
         let mut ping = Ping { pool, claim: Some(claim) };
@@ -99,7 +99,7 @@ impl<M: Manager> Shared<M> {
     }
 
     fn held_too_long(&self, life: Life, holder: Holder, held: Duration, sockets: &Weak<[Watched]>) {
-        let in_hook = holder.in_hook();
+        let in_hook = holder.in_hook;
         let cut = in_hook || self.settings.load().cut_held;
         if cut {
             // Noted first, so that the hang-up that this looks like is not taken for the peer's.
@@ -108,7 +108,7 @@ impl<M: Manager> Shared<M> {
         }
         count(if in_hook { &self.counts.hooks_overran } else { &self.counts.holds_exceeded });
         self.observing.tell(|| {
-            let thread = thread::name(holder.thread());
+            let thread = thread::name(holder.thread);
             if in_hook { Event::HookOverran { thread } } else { Event::HoldExceeded { thread, held, cut } }
         });
     }

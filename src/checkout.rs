@@ -30,6 +30,17 @@ pub(crate) enum Patience {
     Only(Duration),
 }
 
+/// Why the fast path has no connection for its caller.
+#[derive(Debug)]
+pub(crate) enum Miss {
+    /// None is idle in this core's shard.
+    Nothing,
+    /// Something is noted of the one that it took.
+    Noted(Claim),
+    /// The manager withholds it, or something was noted of it while the manager was asked.
+    Withheld(Claim, Result<(), Withheld>),
+}
+
 /// A connection that was taken for a caller, and what became of it.
 enum Taken {
     /// The caller has it.
@@ -41,68 +52,83 @@ enum Taken {
 }
 
 impl<M: Manager> Shared<M> {
-    /// Takes a connection for a caller.
-    // Always, and the slow half as a branch of its own: so the claim travels in a register, not through a result in memory.
-    #[inline(always)]
+    /// Takes a connection for a caller: at once, or else the long way.
+    #[inline]
     pub(crate) fn check_out(&self, patience: Patience) -> Result<Claim, GetError> {
-        let claim = match self.core.take_home(self.here()) {
-            Some(claim) => claim,
-            None => return self.check_out_slow(None, patience),
-        };
+        self.check_out_at_once().or_else(|miss| self.check_out_after(miss, patience))
+    }
+
+    /// Takes a connection of this core's shard that nothing is known against.
+    // Apart from the long way, whose result comes back in memory: so that here the claim travels in a register.
+    #[inline(always)]
+    pub(crate) fn check_out_at_once(&self) -> Result<Claim, Miss> {
+        let Some(mut claim) = self.core.take_home(self.here()) else { return Err(Miss::Nothing) };
         let slot = self.core.slot(claim.slot());
         if !slot.notes().is_clean() {
-            return self.check_out_slow(Some(claim), patience);
+            return Err(Miss::Noted(claim));
         }
-        match self.hand_over(claim, slot) {
-            Taken::Fit(claim) => Ok(claim),
-            Taken::Gone => self.check_out_slow(None, patience),
-            Taken::Refused(cause) => Err(self.refused(cause)),
-        }
-    }
-
-    /// Asks the manager whether the caller may have it, and begins the use.
-    #[inline(always)]
-    fn hand_over(&self, mut claim: Claim, slot: &Slot<Resident<M>>) -> Taken {
-        let thread = thread::number();
-        slot.enter_hook(&claim, thread);
-        match slot.resident_mut(&mut claim).map_or(Ok(()), Resident::judge_checkout) {
-            // Noted while the hook ran: its verdict is void.
-            _ if slot.notes().is_leaving() => self.leave(claim, CloseReason::Discarded),
-            Ok(()) => {
-                slot.begin_use(&claim, thread);
-                Taken::Fit(claim)
+        match self.ask_manager(&mut claim, slot) {
+            Ok(()) if !slot.notes().is_leaving() => {
+                slot.begin_use(&claim);
+                Ok(claim)
             }
-            Err(withheld) => self.withhold(claim, withheld),
+            judged => Err(Miss::Withheld(claim, judged)),
         }
     }
 
+    /// The long way.
     #[cold]
-    fn withhold(&self, claim: Claim, withheld: Withheld) -> Taken {
-        self.turns_choosy();
-        match withheld {
-            Withheld::Unfit(why) => self.leave(claim, why),
-            Withheld::Refused(cause) => {
-                self.core.slot(claim.slot()).end_use(&claim);
+    pub(crate) fn check_out_after(&self, miss: Miss, patience: Patience) -> Result<Claim, GetError> {
+        match miss {
+            Miss::Nothing => self.check_out_slow(None, patience),
+            Miss::Noted(claim) => self.check_out_slow(Some(claim), patience),
+            Miss::Withheld(claim, judged) => match self.withhold(claim, judged) {
+                Ok(()) => self.check_out_slow(None, patience),
+                Err(cause) => Err(self.refused(cause)),
+            },
+        }
+    }
+
+    /// Asks the manager whether a caller may have it.
+    #[inline(always)]
+    fn ask_manager(&self, claim: &mut Claim, slot: &Slot<Resident<M>>) -> Result<(), Withheld> {
+        slot.hold(claim, thread::number());
+        slot.resident_mut(claim).map_or(Ok(()), Resident::judge_checkout)
+    }
+
+    /// A caller may not have it. `Ok`: it is gone, and the next may be tried. `Err`: the caller is refused, and it is back in the pool.
+    #[cold]
+    fn withhold(&self, claim: Claim, judged: Result<(), Withheld>) -> Result<(), Cause> {
+        match judged {
+            // Noted while the hook ran: its verdict is void.
+            Ok(()) => self.leave(claim, CloseReason::Discarded),
+            Err(Withheld::Unfit(why)) => {
+                self.turns_choosy();
+                self.leave(claim, why);
+            }
+            Err(Withheld::Refused(cause)) => {
+                self.turns_choosy();
+                self.core.slot(claim.slot()).hold_by_pool(&claim);
                 self.perform(self.core.settle(claim, self.here(), clock::now));
-                Taken::Refused(cause)
+                return Err(cause);
             }
         }
+        Ok(())
     }
 
     /// It must leave, for what is noted of it or, if nothing is, for what a hook said.
     #[cold]
-    fn leave(&self, claim: Claim, why: CloseReason) -> Taken {
+    fn leave(&self, claim: Claim, why: CloseReason) {
         let slot = self.core.slot(claim.slot());
         let notes = slot.notes();
-        slot.end_use(&claim);
+        slot.hold_by_pool(&claim);
         self.retire(claim, if notes.is_leaving() { reason(notes) } else { why });
-        Taken::Gone
     }
 
     /// Takes back a connection that a caller has used.
     #[inline(always)]
     pub(crate) fn check_in(&self, mut claim: Claim, slot: &Slot<Resident<M>>, how: Outcome) {
-        slot.enter_hook(&claim, thread::number());
+        slot.end_use(&claim);
         let judged = slot.resident_mut(&mut claim).map_or(Ok(()), |resident| resident.judge_return(how));
         if judged.is_ok() && slot.notes().is_clean() {
             self.core.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
@@ -179,13 +205,23 @@ impl<M: Manager> Shared<M> {
             return Taken::Gone;
         }
         if notes.has(Notes::AGED) || notes.has(Notes::PROBE) {
-            slot.enter_hook(&claim, thread::number());
+            slot.hold(&claim, thread::number());
             if let Err(why) = slot.resident_mut(&mut claim).map_or(Ok(()), Resident::look_for_data) {
-                return self.leave(claim, why);
+                self.leave(claim, why);
+                return Taken::Gone;
             }
             self.freshen(&claim, notes);
         }
-        self.hand_over(claim, slot)
+        match self.ask_manager(&mut claim, slot) {
+            Ok(()) if !slot.notes().is_leaving() => {
+                slot.begin_use(&claim);
+                Taken::Fit(claim)
+            }
+            judged => match self.withhold(claim, judged) {
+                Ok(()) => Taken::Gone,
+                Err(cause) => Taken::Refused(cause),
+            },
+        }
     }
 
     /// The manager has discarded or refused at checkout, so its hook is more than the default, and may take its time. From now on the clock
@@ -331,7 +367,7 @@ impl<M: Manager> Shared<M> {
             open: census.open,
             idle: census.idle,
             waiting: census.waiting,
-            held_here: leased.filter(|(life, _)| self.core.slot(life.slot).holder().thread() == me).count(),
+            held_here: leased.filter(|(life, _)| self.core.slot(life.slot).holder().thread == me).count(),
             cause,
         };
         GetError::detailed(kind, detail)

@@ -9,7 +9,6 @@ use crate::clock::{self, nanos, until};
 use crate::error::BuildError;
 use crate::lockfree::bits::{Life, Notes};
 use crate::lockfree::core::Limits;
-use crate::lockfree::slot::Holder;
 use crate::manager::{CloseReason, Manager};
 use crate::settings::Settings;
 use crate::shared::{Shared, reason};
@@ -166,7 +165,7 @@ impl<M: Manager> Shared<M> {
         let ends = Instant::now() + until(deadline, clock::now());
         let closing = self.closer.wait_until_finished(ends, gone);
         let holders = self.core.lives().into_iter().map(|(life, _)| self.core.slot(life.slot).holder());
-        let leased = holders.filter(|holder| *holder != Holder::NOBODY).map(|holder| thread::name(holder.thread()));
+        let leased = holders.filter(|holder| holder.is_caller()).map(|holder| thread::name(holder.thread));
         DrainReport { closed: (closed() - before).saturating_sub(closing as u64), closing, leased: leased.collect() }
     }
 }

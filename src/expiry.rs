@@ -110,7 +110,7 @@ impl Sweep {
             retires: NEVER,
             sockets: birth.sockets,
             uses: birth.uses,
-            holder: Holder::NOBODY,
+            holder: Holder { thread: 0, in_hook: true },
             idle: true,
             since: birth.at,
             pinged: birth.at,
@@ -157,7 +157,7 @@ impl Sweep {
             due = due.min(seen.expires).min(seen.retires);
             let is_idle = idle[seen.life.slot.word()] & seen.life.slot.mask() != 0;
             let (uses, holder) = (slot.uses(), slot.holder());
-            if !is_idle && holder == Holder::NOBODY {
+            if !is_idle && !holder.is_caller() {
                 // Between two owners, parked, or out for a ping, which resets no age.
                 due = due.min(now.saturating_add(step));
                 continue;
@@ -177,7 +177,7 @@ impl Sweep {
                 due = due.min(seen.since.saturating_add(step));
             }
             if !is_idle {
-                let limit = match holder.in_hook() {
+                let limit = match holder.in_hook {
                     true => nanos(settings.wait_timeout),
                     false => settings.hold_limit.map_or(NEVER, nanos),
                 };

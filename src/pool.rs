@@ -51,7 +51,10 @@ impl<M: Manager> Pool<M> {
     /// The closure's own, and [`GetError`] converted into its type when no connection was had.
     #[inline]
     pub fn with<T, E: From<GetError>>(&self, f: impl FnOnce(&mut M::Connection) -> Result<T, E>) -> Result<T, E> {
-        let claim = self.shared.check_out(Patience::Usual)?;
+        let claim = match self.shared.check_out_at_once() {
+            Ok(claim) => claim,
+            Err(miss) => self.shared.check_out_after(miss, Patience::Usual)?,
+        };
         let mut loan = Loan::new(&self.shared, claim);
         let result = f(loan.connection());
         loan.end(if result.is_ok() { Outcome::Done } else { Outcome::Failed });

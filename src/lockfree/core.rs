@@ -183,7 +183,7 @@ impl<T, R: Clone> Core<T, R> {
         if let Some(parked) = &mut queue.parked {
             // A note that comes from now on finds it here: `dismiss` looks under the lock.
             parked.insert(claim.slot());
-            self.slot(claim.slot()).end_use(&claim);
+            self.slot(claim.slot()).hold_by_pool(&claim);
             return (None, None);
         }
         if queue.head_is_due(now) {
@@ -471,7 +471,7 @@ impl<T, R: Clone> Core<T, R> {
         if !queue.closed && queue.parked.is_none() {
             // WAIT stays behind in every word, so all that comes back comes to the lock.
             let parked = self.idle.seal();
-            parked.iter().for_each(|slot| self.slot(*slot).end_use(&Claim::of(*slot)));
+            parked.iter().for_each(|slot| self.slot(*slot).hold_by_pool(&Claim::of(*slot)));
             queue.parked = Some(parked.into_iter().collect());
             queue.announced = true;
         }

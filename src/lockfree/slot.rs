@@ -7,7 +7,7 @@
 
 use super::bits::{Flag, Notes, SlotId};
 use crate::sync::UnsafeCell;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The ownership of a slot. It exists once for each slot that is neither idle nor vacant, and ends in a give or a retire.
 ///
@@ -34,7 +34,7 @@ impl Claim {
 pub(crate) struct Slot<T> {
     notes: AtomicU64,
     uses: AtomicU64,
-    holder: AtomicU64,
+    holder: AtomicU32,
     resident: UnsafeCell<Option<T>>,
 }
 
@@ -47,8 +47,8 @@ impl<T> Slot<T> {
     pub(super) fn new() -> Self {
         Slot {
             notes: AtomicU64::new(0),
-            uses: AtomicU64::new(0),
-            holder: AtomicU64::new(0),
+            uses: AtomicU64::new(IN_HOOK),
+            holder: AtomicU32::new(0),
             resident: UnsafeCell::new(None),
         }
     }
@@ -81,12 +81,14 @@ impl<T> Slot<T> {
     }
 
     /// Moves a new connection in, and says which generation it is.
-    pub(super) fn move_in(&self, _claim: &Claim, resident: T, probe: bool) -> u64 {
+    pub(super) fn move_in(&self, claim: &Claim, resident: T, probe: bool) -> u64 {
         let generation = self.notes().generation();
         // Noted, not stored: whoever tells all connections to leave may have found this one already.
         if probe {
             self.note(generation, Notes::PROBE);
         }
+        // A life that ended by another way than a return left this to its successor.
+        self.end_use(claim);
         // SAFETY: the claim is unique, so nobody else reaches the cell.
         self.resident.with_mut(|cell| unsafe { *cell = Some(resident) });
         generation
@@ -116,56 +118,61 @@ impl<T> Slot<T> {
         self.resident.with_mut(|cell| unsafe { (*cell).as_mut() })
     }
 
-    /// A hook of the user's runs on the connection, on this thread.
+    /// This thread has it from now on, and asks the manager whether it may use it.
     #[inline]
-    pub(crate) fn enter_hook(&self, _claim: &Claim, thread: u32) {
+    pub(crate) fn hold(&self, _claim: &Claim, thread: u32) {
         // Relaxed: only the owner writes it; others read it as statistics.
-        self.holder.store(u64::from(thread) | Holder::HOOK, Ordering::Relaxed);
+        self.holder.store(thread, Ordering::Relaxed);
     }
 
-    /// A use begins: counts it and says which thread it is by.
+    /// A use begins, and is counted.
     #[inline]
-    pub(crate) fn begin_use(&self, _claim: &Claim, thread: u32) {
-        // Relaxed, and a load and a store instead of an addition: only the owner writes these; others read them as statistics.
-        self.uses.store(self.uses.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        self.holder.store(u64::from(thread), Ordering::Relaxed);
+    pub(crate) fn begin_use(&self, _claim: &Claim) {
+        // Relaxed, and a load and a store instead of an addition: only the owner writes it; others read it as statistics.
+        self.uses.store((self.uses.load(Ordering::Relaxed) | IN_HOOK).wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// The slot is with a part of the pool from now on. A mere return does not say so: whether it is over, the idle words say.
+    /// The use ends, and the manager is asked whether the connection may come back. Stays so while it is idle, up to the next use.
     #[inline]
     pub(crate) fn end_use(&self, _claim: &Claim) {
         // Relaxed: as in `begin_use`.
-        self.holder.store(Holder::NOBODY.0, Ordering::Relaxed);
+        self.uses.store(self.uses.load(Ordering::Relaxed) | IN_HOOK, Ordering::Relaxed);
     }
 
-    /// How often a connection in this slot was used, over all its lives. 64 bits: never comes round.
+    /// It is with a part of the pool from now on. A mere return does not say so: whether it is idle, the idle words say.
+    pub(crate) fn hold_by_pool(&self, _claim: &Claim) {
+        // Relaxed: as in `hold`.
+        self.holder.store(0, Ordering::Relaxed);
+    }
+
+    /// How often a connection in this slot was used, over all its lives. 63 bits: never comes round.
     pub(crate) fn uses(&self) -> u64 {
         // Relaxed: statistics.
-        self.uses.load(Ordering::Relaxed)
+        self.uses.load(Ordering::Relaxed) >> 1
     }
 
     /// Who has it, or had it last.
     pub(crate) fn holder(&self) -> Holder {
         // Relaxed: statistics.
-        Holder(self.holder.load(Ordering::Relaxed))
+        let in_hook = self.uses.load(Ordering::Relaxed) & IN_HOOK != 0;
+        Holder { thread: self.holder.load(Ordering::Relaxed), in_hook }
     }
 }
 
-/// Who has a slot, or had it last: a thread's number, and whether it runs a hook on the connection or uses it.
+/// Set beside the count of uses but while one lasts. One word for both, so that a use costs two stores: one to begin, one to end.
+const IN_HOOK: u64 = 1;
+
+/// Who has a slot, or had it last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Holder(u64);
+pub(crate) struct Holder {
+    /// The thread's number; 0 for nobody yet, or a part of the pool.
+    pub(crate) thread: u32,
+    /// It is not being used: a hook of the user's runs on it, before a use or after.
+    pub(crate) in_hook: bool,
+}
 
 impl Holder {
-    /// Nobody yet, or a part of the pool itself.
-    pub(crate) const NOBODY: Holder = Holder(0);
-
-    const HOOK: u64 = 1 << 32;
-
-    pub(crate) fn thread(self) -> u32 {
-        self.0 as u32
-    }
-
-    pub(crate) fn in_hook(self) -> bool {
-        self.0 & Self::HOOK != 0
+    pub(crate) fn is_caller(self) -> bool {
+        self.thread != 0
     }
 }
