@@ -167,7 +167,7 @@ fn demand_against_demand() {
                 rig.carry(duty);
             };
             let other =
-                beside(&rig, move |rig| if waits { drop(rig.wait_and_give(0, Patience::Endless)) } else { ask(rig) });
+                beside(&rig, move |rig| if waits { _ = rig.wait_and_give(0, Patience::Endless) } else { ask(rig) });
             ask(&rig);
             other.join().unwrap();
             rig.at_rest();
