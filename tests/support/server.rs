@@ -111,6 +111,12 @@ impl Server {
         let _ = self.take(port).shutdown(Shutdown::Both);
     }
 
+    /// The same, if it is still open. False if it is not.
+    pub(crate) fn close_if_open(&self, port: u16) -> bool {
+        let stream = self.inner.connections.lock().unwrap().remove(&port);
+        stream.inspect(|stream| drop(stream.shutdown(Shutdown::Both))).is_some()
+    }
+
     /// Says no more on it, but would still listen: a FIN.
     pub(crate) fn half_close(&self, port: u16) {
         self.find(port).shutdown(Shutdown::Write).unwrap();
