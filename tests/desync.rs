@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corepool::{CloseReason, Conn, Dial, Manager, Opening, Pool, TcpManager, UnixManager, Verdict, Watch};
 use support::{Census, Counted, Counting, HOPELESS, Hooked, Server, comes_to_rest, eventually, exchange, local_port};
@@ -193,7 +193,7 @@ fn it_is_looked_for_once_it_has_rested_for_probe_after() {
     push(&pool, &server, b"surprise");
     eventually("looked at", || {
         // A use makes it warm again.
-        let begun = Instant::now();
+        let begun = std::time::Instant::now();
         eventually("a rest", || begun.elapsed() > 60 * MS);
         pool.get().unwrap().id() == 1
     });
@@ -210,7 +210,7 @@ fn it_is_not_looked_for_before() {
     let builder = Pool::builder(manager).max_size(1).probe_after(1_000 * HOPELESS).wait_timeout(20 * MS);
     let pool = builder.build().unwrap();
     push(&pool, &server, b"surprise");
-    let begun = Instant::now();
+    let begun = std::time::Instant::now();
     eventually("a rest", || begun.elapsed() > 200 * MS);
     let mut heard = [0; 8];
     let mut lease = pool.get().unwrap();

@@ -7,14 +7,11 @@
 
 mod support;
 
-use std::collections::HashMap;
-use std::io;
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corepool::{CloseReason, Dial, GetErrorKind, Lease, Manager, Opening, Pool, Watch};
+use corepool::{GetErrorKind, Lease, Manager, Opening, Pool};
 use support::{Census, Counting, Fake, HOPELESS, Watchdog, eventually, from_environment};
 
 /// So long that a wait which nobody ends is noticed by the watchdog.
@@ -113,65 +110,76 @@ fn nobody_sleeps_beside_a_connection_or_room_to_grow() {
     }
 }
 
-/// Opens one end of socket pairs, and keeps the other to hang up with.
-#[derive(Default)]
-struct Pairs {
-    peers: Arc<Mutex<HashMap<usize, UnixStream>>>,
-}
-
-/// One end, and which pair it is of.
-struct End {
-    pair: usize,
-    ours: UnixStream,
-    peers: Arc<Mutex<HashMap<usize, UnixStream>>>,
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.peers.lock().unwrap().remove(&self.pair);
-    }
-}
-
-impl Manager for Pairs {
-    type Connection = End;
-    type Error = io::Error;
-
-    fn connect(&self, _dial: &Dial<'_>) -> io::Result<End> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let mut peers = self.peers.lock().unwrap();
-        let pair = peers.keys().max().map_or(0, |last| last + 1);
-        peers.insert(pair, theirs);
-        Ok(End { pair, ours, peers: Arc::clone(&self.peers) })
-    }
-
-    fn watch(&self, end: &End, on: &mut Watch<'_>) {
-        on.socket(&end.ours);
-    }
-}
-
 #[cfg(not(corepool_unwatched))]
-#[test]
-fn nothing_idle_is_dead_after_its_peer_has_hung_up() {
-    let pairs = Pairs::default();
-    let peers = Arc::clone(&pairs.peers);
-    let (manager, census) = Counting::new(pairs);
-    let builder = Pool::builder(manager).max_size(2).min_idle(0).shards(2).opening(Opening::Lazy);
-    let pool = builder.build().unwrap();
-    let gone = Mutex::new(0);
-    let hang_up = || {
-        let mut peers = peers.lock().unwrap();
-        if let Some(pair) = fastrand::choice(peers.keys().copied().collect::<Vec<_>>()) {
-            peers.remove(&pair);
-            *gone.lock().unwrap() += 1;
+mod watched {
+    use std::collections::HashMap;
+    use std::io;
+    use std::os::unix::net::UnixStream;
+    use std::sync::{Arc, Mutex};
+
+    use corepool::{CloseReason, Dial, Watch};
+
+    use super::*;
+
+    /// Opens one end of socket pairs, and keeps the other to hang up with.
+    #[derive(Default)]
+    struct Pairs {
+        peers: Arc<Mutex<HashMap<usize, UnixStream>>>,
+    }
+
+    /// One end, and which pair it is of.
+    struct End {
+        pair: usize,
+        ours: UnixStream,
+        peers: Arc<Mutex<HashMap<usize, UnixStream>>>,
+    }
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            self.peers.lock().unwrap().remove(&self.pair);
         }
-    };
-    rounds(&pool, &census, count() / 4, hang_up, || {
-        // Those that are open are exactly those whose peer is there.
-        eventually("the dead are gone", || {
-            let living = peers.lock().unwrap().len();
-            pool.stats().open == living && census.alive() == living && pool.at_rest().is_ok()
+    }
+
+    impl Manager for Pairs {
+        type Connection = End;
+        type Error = io::Error;
+
+        fn connect(&self, _dial: &Dial<'_>) -> io::Result<End> {
+            let (ours, theirs) = UnixStream::pair()?;
+            let mut peers = self.peers.lock().unwrap();
+            let pair = peers.keys().max().map_or(0, |last| last + 1);
+            peers.insert(pair, theirs);
+            Ok(End { pair, ours, peers: Arc::clone(&self.peers) })
+        }
+
+        fn watch(&self, end: &End, on: &mut Watch<'_>) {
+            on.socket(&end.ours);
+        }
+    }
+
+    #[test]
+    fn nothing_idle_is_dead_after_its_peer_has_hung_up() {
+        let pairs = Pairs::default();
+        let peers = Arc::clone(&pairs.peers);
+        let (manager, census) = Counting::new(pairs);
+        let builder = Pool::builder(manager).max_size(2).min_idle(0).shards(2).opening(Opening::Lazy);
+        let pool = builder.build().unwrap();
+        let gone = Mutex::new(0);
+        let hang_up = || {
+            let mut peers = peers.lock().unwrap();
+            if let Some(pair) = fastrand::choice(peers.keys().copied().collect::<Vec<_>>()) {
+                peers.remove(&pair);
+                *gone.lock().unwrap() += 1;
+            }
+        };
+        rounds(&pool, &census, count() / 4, hang_up, || {
+            // Those that are open are exactly those whose peer is there.
+            eventually("the dead are gone", || {
+                let living = peers.lock().unwrap().len();
+                pool.stats().open == living && census.alive() == living && pool.at_rest().is_ok()
+            });
         });
-    });
-    let gone = gone.into_inner().unwrap();
-    assert!(gone > 0 && pool.stats().closed(CloseReason::PeerClosed) > 0, "{gone} hung up\n{}", pool.stats());
+        let gone = gone.into_inner().unwrap();
+        assert!(gone > 0 && pool.stats().closed(CloseReason::PeerClosed) > 0, "{gone} hung up\n{}", pool.stats());
+    }
 }
