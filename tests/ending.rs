@@ -4,7 +4,7 @@
 mod support;
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ fn drain_waits_for_leases_and_closes() {
         drain.join().unwrap()
     });
     assert!(report.is_complete() && report.closing == 0 && report.leased.is_empty(), "{report:?}");
-    eventually("each is closed", || census.closed(CloseReason::PoolClosed) == 4 && census.alive() == 0);
+    assert_eq!((report.closed, census.alive(), census.closed(CloseReason::PoolClosed)), (4, 0, 4));
     assert!(pool.drain(HOPELESS).is_complete(), "and again");
     census.verify();
 }
@@ -46,6 +46,24 @@ fn drain_counts_what_it_closes() {
     let report = pool.drain(HOPELESS);
     assert_eq!((report.closed, report.is_complete()), (0, true), "{report:?}");
     census.verify();
+}
+
+#[test]
+fn a_drain_that_is_complete_has_closed_the_last_one_too() {
+    for round in 0..300 {
+        let (pool, census) = pool_of(1);
+        let lease = pool.get().unwrap();
+        let report = thread::scope(|scope| {
+            let drain = scope.spawn(|| pool.drain(HOPELESS));
+            while pool.try_get().is_err_and(|error| error.kind() != GetErrorKind::Closed) {
+                thread::yield_now();
+            }
+            drop(lease);
+            drain.join().unwrap()
+        });
+        assert_eq!((report.is_complete(), report.closed, census.alive()), (true, 1, 0), "round {round}: {report:?}");
+        census.verify();
+    }
 }
 
 #[test]
@@ -77,11 +95,15 @@ fn drain_names_the_threads_that_hold_on() {
 
 #[test]
 fn drain_says_what_is_still_being_closed() {
-    let shut = Arc::new(AtomicBool::new(true));
-    let stays = Arc::clone(&shut);
-    let manager =
-        Hooked::new(Fake::default()).before_close(move |_, _| eventually("an end", || !stays.load(Ordering::SeqCst)));
+    let (shut, begun) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let (stays, counts) = (Arc::clone(&shut), Arc::clone(&begun));
+    let manager = Hooked::new(Fake::default()).before_close(move |_, _| {
+        counts.fetch_add(1, Ordering::SeqCst);
+        eventually("an end", || !stays.load(Ordering::SeqCst));
+    });
     let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    pool.close();
+    eventually("both are being closed", || begun.load(Ordering::SeqCst) == 2);
     let report = pool.drain(20 * MS);
     assert_eq!((report.closing, report.leased.len(), report.is_complete()), (2, 0, false), "{report:?}");
     shut.store(false, Ordering::SeqCst);

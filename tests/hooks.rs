@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use corepool::{CloseReason, GetErrorKind, Opening, Pool, Verdict};
-use support::{Counting, Fake, FakeError, HOPELESS, Hooked, ON_PURPOSE, chain, comes_to_rest, eventually, hush};
+use corepool::{CloseReason, GetErrorKind, Lease, Opening, Pool, Reactors, TcpManager, Verdict};
+use support::{
+    Counting, Fake, FakeError, HOPELESS, Hooked, ON_PURPOSE, Server, chain, comes_to_rest, eventually, hush, local_port,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -138,6 +140,32 @@ fn the_order_of_arrival_survives_discards() {
         eventually("each close", || census.alive() == 1);
         census.verify();
     }
+}
+
+#[cfg(not(corepool_unwatched))]
+#[test]
+fn one_that_dies_while_its_hook_runs_is_not_handed_out() {
+    let server = Arc::new(Server::echo());
+    let (reactors, kills) = (Reactors::new(1), Arc::clone(&server));
+    let (seen, asked) = (reactors.clone(), AtomicUsize::new(0));
+    let manager = Hooked::new(TcpManager::new(server.address())).probe_after(HOPELESS).on_checkout(move |conn| {
+        // The first three die in the hands of the hook, which notices nothing.
+        if asked.fetch_add(1, Ordering::SeqCst) < 3 {
+            let before = seen.events();
+            kills.close(local_port(conn));
+            eventually("the reactor is told", || seen.events() > before);
+            // It notes it in the next microseconds, and nothing outside says when.
+            thread::sleep(20 * MS);
+        }
+        Ok(Verdict::Keep)
+    });
+    let builder = Pool::builder(manager).max_size(1).min_idle(0).reactors(reactors);
+    let pool = builder.fail_fast_after(HOPELESS * 10).build().unwrap();
+    let lease = pool.get_timeout(HOPELESS).unwrap();
+    assert!(!Lease::stale(&lease));
+    drop(lease);
+    assert_eq!(pool.stats().closed(CloseReason::PeerClosed), 3);
+    assert_eq!(pool.stats().leases, 1);
 }
 
 #[test]

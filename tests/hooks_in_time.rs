@@ -45,6 +45,31 @@ fn no_hook_starts_after_the_deadline_of_who_finds_enough_idle() {
 }
 
 #[test]
+fn no_hook_starts_after_the_deadline_of_who_waited() {
+    let (manager, log) = sluggish(60 * MS);
+    let pool = Pool::builder(manager).max_size(16).min_idle(16).build().unwrap();
+    // As above.
+    let _ = pool.get_timeout(MS);
+    log.lock().unwrap().clear();
+    let limit = 100 * MS;
+    pool.pause();
+    let (asked, error) = thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let asked = Instant::now();
+            (asked, pool.get_timeout(limit).map(drop).unwrap_err())
+        });
+        eventually("it waits", || pool.stats().waiting == 1);
+        // As many as it likes to look at, one after another, in a time for two: and the pool replaces what it discards.
+        pool.resume();
+        waiter.join().unwrap()
+    });
+    assert_eq!(error.kind(), GetErrorKind::TimedOut);
+    let begun = log.lock().unwrap().len();
+    assert!((1..=2).contains(&begun), "{begun} checks of 60 ms in 100 ms");
+    assert!(error.waited() >= limit && asked.elapsed() < HOPELESS);
+}
+
+#[test]
 fn a_caller_who_does_not_wait_takes_what_he_finds() {
     let (manager, log) = sluggish(5 * MS);
     let pool = Pool::builder(manager).max_size(4).min_idle(0).build().unwrap();
@@ -74,7 +99,7 @@ fn ask(conn: &mut Conn, armed: &AtomicBool) -> io::Result<usize> {
 /// One hook has overrun: it was cut, counted and told of, by the name of its thread, and the connection is gone.
 #[track_caller]
 fn overran_once(pool: &Stuck, census: &Census, heard: &Heard) {
-    eventually("its connection is closed", || census.fate(0).is_some());
+    eventually("its connection is closed", || census.fate(0) == Some(CloseReason::HeldTooLong));
     eventually("it is counted", || pool.stats().hooks_overran > 0);
     let stats = pool.stats();
     assert_eq!((stats.hooks_overran, stats.holds_exceeded, stats.closed_in_all()), (1, 0, 1));
@@ -103,6 +128,26 @@ fn a_check_at_checkout_that_overruns_is_cut() {
     let begun = Instant::now();
     let _ = pool.get();
     assert!(begun.elapsed() < HOPELESS, "it was left alone");
+    overran_once(&pool, &census, &heard);
+}
+
+#[test]
+fn a_check_that_keeps_what_was_cut_under_it_keeps_nothing() {
+    let server = Server::mute();
+    let (pool, census, heard, armed) = stuck(
+        |hooked, armed| {
+            hooked.on_checkout(move |conn| {
+                let _ = ask(conn, &armed);
+                Ok(Verdict::Keep)
+            })
+        },
+        &server,
+    );
+    armed.store(true, Ordering::SeqCst);
+    // In time or not, the caller never has one whose socket was shut down.
+    if let Ok(lease) = pool.get() {
+        assert_eq!(lease.id(), 1);
+    }
     overran_once(&pool, &census, &heard);
 }
 
@@ -150,5 +195,4 @@ fn a_check_at_return_that_overruns_is_cut() {
     armed.store(true, Ordering::SeqCst);
     drop(pool.get().unwrap());
     overran_once(&pool, &census, &heard);
-    assert_eq!(census.fate(0), Some(CloseReason::HeldTooLong));
 }

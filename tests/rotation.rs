@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corepool::{CloseReason, GetErrorKind, Lease, Opening, Pool, TcpManager, Verdict};
-use support::{Counting, Fake, HOPELESS, Hooked, Server, comes_to_rest, eventually, exchange, local_port};
+use corepool::{CloseReason, Event, GetErrorKind, Lease, Opening, Pool, TcpManager, Verdict};
+use support::{Counting, Fake, HOPELESS, Heard, Hooked, Server, comes_to_rest, eventually, exchange, local_port};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -128,6 +128,47 @@ fn what_the_old_manager_was_dialing_does_not_stay() {
     comes_to_rest(&pool);
     old.verify();
     new.verify();
+}
+
+#[test]
+fn a_new_manager_serves_those_who_wait_though_the_old_ones_dials_hang() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    script.hang();
+    let heard = Heard::default();
+    let builder = Pool::builder(fake).max_size(1).min_idle(0).opening(Opening::Lazy).dial_timeout(HOPELESS * 10);
+    let pool = builder.observer(heard.clone()).build().unwrap();
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| pool.get_timeout(HOPELESS).map(drop));
+        eventually("a dial into a black hole", || script.under_way() == 1);
+        pool.replace_manager(Fake::default(), Duration::ZERO);
+        waiter.join().unwrap().unwrap();
+    });
+    // What becomes of the old one is no outage of the new one's endpoint.
+    script.fail("gone");
+    eventually("it has returned", || script.under_way() == 0);
+    comes_to_rest(&pool);
+    Lease::discard(pool.get().unwrap());
+    assert!(pool.get_timeout(HOPELESS).is_ok());
+    eventually("told of both", || heard.count(|event| matches!(event, Event::Opened { .. })) == 2);
+    assert_eq!(heard.count(|event| matches!(event, Event::OutageBegan { .. })), 0, "{:?}", heard.all());
+}
+
+#[test]
+fn what_is_being_dialed_when_all_are_retired_does_not_stay() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    script.hang();
+    let (manager, census) = Counting::new(fake);
+    let pool = Pool::builder(manager).max_size(1).opening(Opening::Background).build().unwrap();
+    eventually("a dial, perhaps to an address that is no longer right", || script.under_way() == 1);
+    pool.retire(Duration::ZERO);
+    eventually("another dial", || script.under_way() == 2);
+    script.open();
+    eventually("one of the two is closed", || census.opened() == 2 && census.closed(CloseReason::Retired) == 1);
+    comes_to_rest(&pool);
+    assert_eq!((census.alive(), pool.stats().open), (1, 1));
+    census.verify();
 }
 
 #[test]
