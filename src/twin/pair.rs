@@ -57,7 +57,7 @@ impl Pair {
         let (shard, now) = (b % self.twin.idle.len(), self.now);
         match code % 24 {
             0 | 1 => {
-                let claim = if code % 2 == 0 { self.core.take(shard) } else { self.core.take_home(shard) };
+                let claim = if code.is_multiple_of(2) { self.core.take(shard) } else { self.core.take_home(shard) };
                 assert_eq!(claim.as_ref().map(index), self.twin.take(shard));
                 self.leased.extend(claim);
             }
@@ -125,10 +125,10 @@ impl Pair {
                 let duty = self.core.refuse((b % 2 == 1).then_some(DOWN));
                 self.same(duty, expected);
             }
-            22 if b % 2 == 0 => self.pause(),
+            22 if b.is_multiple_of(2) => self.pause(),
             22 => self.resume(),
             // The end, so not too often.
-            _ if a % 32 == 0 => self.close(),
+            _ if a.is_multiple_of(32) => self.close(),
             _ => self.now += b as u64 % 8,
         }
     }
@@ -192,7 +192,7 @@ impl Pair {
     /// A waiter uses what it was granted, or has it retired and goes back to its place.
     fn use_granted(&mut self, at: usize, b: usize) {
         let Some((claim, seat, number, arrived)) = pick(&mut self.granted, at) else { return };
-        if b % 2 == 0 {
+        if b.is_multiple_of(2) {
             return self.leased.push(claim);
         }
         let expected = self.twin.retire(index(&claim));
@@ -327,7 +327,7 @@ impl Pair {
     fn same(&mut self, duty: Duty<usize>, expected: ToDo) {
         let dial = duty.dial.iter().map(|opening| opening.ticket).collect();
         let close = duty.close.map(|(resident, notes)| (resident, known(notes)));
-        assert_eq!(ToDo { dial, close: close.clone() }, expected);
+        assert_eq!(ToDo { dial, close }, expected);
         self.openings.extend(duty.dial);
         close.into_iter().for_each(|(resident, _)| assert!(self.closed.insert(resident), "closed twice"));
     }
