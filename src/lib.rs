@@ -84,6 +84,7 @@ mod deadlines;
 mod dial;
 mod error;
 mod expiry;
+pub mod guide;
 mod lease;
 mod lockfree;
 mod manager;

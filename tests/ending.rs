@@ -1,16 +1,14 @@
-//! The end of a pool in good order: a drain waits, counts and names names; whoever still holds a lease, even as his thread ends, gives it
-//! back. `close.rs` has the close without a wait.
+//! The end of a pool in good order: a drain waits, counts and names names. `close.rs` has the end without a wait.
 
 mod support;
 
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corepool::{CloseReason, GetErrorKind, Lease, Manager, Opening, Pool, TcpManager};
-use support::{Census, Counting, Fake, HOPELESS, Hooked, Server, eventually, exchange};
+use corepool::{CloseReason, GetErrorKind, Lease, Opening, Pool};
+use support::{Census, Counting, Fake, HOPELESS, Hooked, eventually};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -165,74 +163,4 @@ fn a_drain_beside_a_dial_ends_with_it() {
     });
     eventually("what it opened is closed", || census.opened() == 1 && census.closed(CloseReason::PoolClosed) == 1);
     census.verify();
-}
-
-#[test]
-fn an_owned_lease_keeps_it_to_its_end() {
-    let server = Server::echo();
-    let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
-    let mut lease = pool.get_owned().unwrap();
-    drop(pool);
-    lease.hold(|conn| exchange(conn, b"still at work")).unwrap();
-    assert_eq!(census.alive(), 2, "nobody has closed it");
-    thread::spawn(move || drop(lease)).join().unwrap();
-    eventually("all are closed", || census.closed(CloseReason::PoolClosed) == 2 && census.alive() == 0);
-    eventually("the server sees the ends", || server.open() == 0);
-    census.verify();
-}
-
-thread_local! {
-    /// Given back when its thread ends.
-    static KEPT: RefCell<Option<Lease<'static, Counting<Fake>>>> = const { RefCell::new(None) };
-}
-
-#[test]
-fn a_lease_in_a_thread_local_comes_back_when_its_thread_ends() {
-    let (pool, census) = pool_of(1);
-    for _ in 0..20 {
-        let pool = pool.clone();
-        thread::spawn(move || {
-            let lease = pool.get_owned().unwrap();
-            KEPT.with(|kept| *kept.borrow_mut() = Some(lease));
-        })
-        .join()
-        .unwrap();
-        assert_eq!((census.opened(), census.alive()), (1, 1));
-    }
-    eventually("it is back", || pool.stats().idle == 1);
-    assert_eq!((pool.at_rest(), pool.stats().leases), (Ok(()), 20));
-    // And the last one takes the pool with it.
-    thread::spawn(move || KEPT.with(|kept| *kept.borrow_mut() = Some(pool.get_owned().unwrap()))).join().unwrap();
-    eventually("all is closed", || census.alive() == 0);
-    census.verify();
-}
-
-/// Uses the pool in its destructor.
-struct LastWord<M: Manager>(Pool<M>);
-
-impl<M: Manager> Drop for LastWord<M> {
-    fn drop(&mut self) {
-        self.0.with(|_| Ok::<_, corepool::GetError>(())).unwrap();
-    }
-}
-
-thread_local!(static LAST_WORD: RefCell<Option<LastWord<Counting<Fake>>>> = const { RefCell::new(None) });
-
-#[test]
-fn a_pool_is_of_use_while_a_thread_ends() {
-    let (pool, census) = pool_of(1);
-    for used_before in [false, true] {
-        let pool = pool.clone();
-        thread::spawn(move || {
-            LAST_WORD.with(|word| *word.borrow_mut() = Some(LastWord(pool.clone())));
-            if used_before {
-                drop(pool.get().unwrap());
-            }
-        })
-        .join()
-        .unwrap();
-    }
-    assert_eq!((pool.stats().leases, pool.stats().idle, census.opened()), (3, 1, 1));
-    assert_eq!(pool.at_rest(), Ok(()));
 }

@@ -1,4 +1,5 @@
-//! The life of a connection: how long it may lie idle, how old it may grow, when it is looked at, how long it may be held.
+//! The life of a connection: never shorter than it was set, looked at once when it has rested, told of when it is held for too long.
+//! `expiry.rs` has its other ends.
 
 mod support;
 
@@ -56,21 +57,6 @@ impl Manager for Mortal {
 }
 
 #[test]
-fn idle_timeout_takes_all_but_min_idle() {
-    let mortal = Mortal::default();
-    let builder = Pool::builder(mortal.clone()).max_size(8).min_idle(2).idle_timeout(Some(50 * MS));
-    let pool = builder.build().unwrap();
-    let leases: Vec<_> = (0..8).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect();
-    drop(leases);
-    eventually("down to two", || pool.stats().open == 2);
-    // Only longer than the setting: these two stay.
-    thread::sleep(150 * MS);
-    comes_to_rest(&pool);
-    let stats = pool.stats();
-    assert_eq!((stats.open, stats.opened, stats.closed(CloseReason::IdleTimeout)), (2, 8, 6));
-}
-
-#[test]
 fn idle_timeout_is_counted_from_the_last_use() {
     let mortal = Mortal::default();
     let builder = Pool::builder(mortal.clone()).max_size(4).min_idle(0).idle_timeout(Some(50 * MS));
@@ -89,18 +75,6 @@ fn idle_timeout_is_counted_from_the_last_use() {
 }
 
 #[test]
-fn what_is_used_is_not_idle() {
-    let builder = Pool::builder(Mortal::default()).max_size(1).min_idle(0).idle_timeout(Some(500 * MS));
-    let pool = builder.build().unwrap();
-    let begun = Instant::now();
-    while begun.elapsed() < 1_500 * MS {
-        drop(pool.get().unwrap());
-        thread::sleep(MS);
-    }
-    assert_eq!((pool.stats().opened, pool.stats().closed_in_all()), (1, 0));
-}
-
-#[test]
 fn max_lifetime_ends_the_idle_by_itself_and_they_are_replaced() {
     let mortal = Mortal::default();
     let pool = Pool::builder(mortal.clone()).max_size(4).min_idle(4).max_lifetime(Some(20 * MS)).build().unwrap();
@@ -109,22 +83,6 @@ fn max_lifetime_ends_the_idle_by_itself_and_they_are_replaced() {
     assert!(early.is_empty(), "less than the jitter allows: {early:?}");
     assert_eq!(pool.stats().closed_in_all(), pool.stats().closed(CloseReason::Expired));
     drop(pool);
-}
-
-#[test]
-fn max_lifetime_ends_the_leased_when_it_comes_back() {
-    let mortal = Mortal::default();
-    let builder = Pool::builder(mortal.clone()).max_size(2).min_idle(0).opening(Opening::Lazy);
-    let pool = builder.max_lifetime(Some(20 * MS)).build().unwrap();
-    let lease = pool.get_timeout(HOPELESS).unwrap();
-    // By more than the jitter, 2 ms, so that the first has expired once the second has.
-    thread::sleep(5 * MS);
-    drop(pool.get_timeout(HOPELESS).unwrap());
-    eventually("the second expires", || pool.stats().closed(CloseReason::Expired) == 1);
-    assert_eq!(pool.stats().leased, 1, "the first is its holder's");
-    drop(lease);
-    assert_eq!((pool.stats().open, pool.stats().closed(CloseReason::Expired)), (0, 2));
-    comes_to_rest(&pool);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 mod support;
 
 use std::collections::HashMap;
+use std::io;
 use std::thread;
 use std::time::Duration;
 
-use corepool::{CloseReason, GetErrorKind, Lease, Opening, Pool, Stats};
+use corepool::{CloseReason, Dial, GetErrorKind, Lease, Manager, Opening, Pool, Stats};
 use support::{Counting, Fake, FakeError, HOPELESS, Hooked, comes_to_rest, eventually};
 
 const MS: Duration = Duration::from_millis(1);
@@ -195,6 +196,30 @@ fn one_shard_needs_no_rows_of_its_own() {
     let stats = pool.stats();
     assert_eq!(stats.shards.len(), 1);
     assert!(!stats.to_string().contains("shard"), "\n{stats}");
+}
+
+/// Knows what nobody else should.
+#[derive(Debug)]
+struct Sworn(&'static str);
+
+impl Manager for Sworn {
+    type Connection = u32;
+    type Error = io::Error;
+
+    fn connect(&self, _dial: &Dial<'_>) -> io::Result<u32> {
+        Ok(self.0.len() as u32)
+    }
+}
+
+#[test]
+fn nothing_prints_what_the_manager_knows() {
+    let builder = Pool::builder(Sworn("hunter2")).max_size(1);
+    let mut text = format!("{builder:?}");
+    let pool = builder.build().unwrap();
+    let lease = pool.get().unwrap();
+    text += &format!("{pool:?} {lease:?} {:?} {}", pool.settings(), pool.get_timeout(MS).unwrap_err());
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(text.contains("max_size") && text.contains("connection: 7"), "{text}");
 }
 
 #[test]
