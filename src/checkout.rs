@@ -210,8 +210,8 @@ impl<M: Manager> Shared<M> {
                 self.leave(claim, why);
                 return Taken::Gone;
             }
-            self.freshen(&claim, notes);
         }
+        self.freshen(&claim, notes);
         match self.ask_manager(&mut claim, slot) {
             Ok(()) if !slot.notes().is_leaving() => {
                 slot.begin_use(&claim);
@@ -243,8 +243,9 @@ impl<M: Manager> Shared<M> {
 
     /// It is in use, so it is not aged any more; the sweep may have to look at it again.
     fn freshen(&self, claim: &Claim, notes: Notes) {
-        if notes.has(Notes::AGED) {
+        if notes.has(Notes::AGED) || notes.has(Notes::RESTED) {
             self.core.clear(claim, Notes::AGED);
+            self.core.clear(claim, Notes::RESTED);
             self.rejuvenated();
         }
     }

@@ -95,6 +95,7 @@ struct Attempt<M: Manager> {
     pool: Weak<Shared<M>>,
     opening: Option<Opening>,
     begun: u64,
+    cut: Arc<Cut>,
 }
 
 impl<M: Manager> Attempt<M> {
@@ -127,7 +128,7 @@ impl<M: Manager> Shared<M> {
         self.reactor.remind(deadline);
 
         let manager = self.manager.load_full();
-        let mut run = Attempt { pool: self.me.clone(), opening: Some(opening), begun };
+        let mut run = Attempt { pool: self.me.clone(), opening: Some(opening), begun, cut: Arc::clone(&cut) };
         let job = move || {
             let dial = Dial::new(clock::instant(deadline), attempt, &cut);
             match catch_unwind(AssertUnwindSafe(|| open(&manager, &dial))) {
@@ -292,15 +293,12 @@ impl<M: Manager> Shared<M> {
         };
         let limit = self.settings.load().dial_timeout;
         for running in overdue {
-            running.cut.cut();
-            if !self.core.is_dialing(running.ticket) {
-                // It has arrived just now.
-                continue;
-            }
             self.slow_down(running.begun, Arc::new(DialError::Overdue(limit)));
             if let Some(duty) = self.core.overdue(running.ticket) {
                 self.perform(duty);
             }
+            // Last: what this makes its thread report has been counted by then.
+            running.cut.cut();
             self.ring();
         }
         let fail_fast_after = nanos(self.settings.load().fail_fast_after);
@@ -389,10 +387,16 @@ fn arrive<M: Manager>(mut run: Attempt<M>, resident: Resident<M>) {
         resident.manager.close(resident.connection, CloseReason::PoolClosed);
         return;
     };
-    if pool.end_dial(opening.ticket) == Ended::Disowned {
+    let unwanted = match pool.end_dial(opening.ticket) {
+        Ended::Disowned => Some(CloseReason::Retired),
+        // Its socket is being shut down.
+        Ended::Overdue if run.cut.is_armed() => Some(CloseReason::Surplus),
+        Ended::InTime | Ended::Overdue => None,
+    };
+    if let Some(why) = unwanted {
         count(&pool.counts.opened);
         pool.perform(pool.core.dial_failed(opening));
-        pool.closer.close(resident, CloseReason::Retired);
+        pool.closer.close(resident, why);
         return;
     }
     let probe = pool.settings.load().probe_after.is_zero();

@@ -3,8 +3,8 @@
 //! No clock is read where connections are taken and given. Instead a sweep, on a reactor, compares each slot's use counter and holder with
 //! those of the sweep before: unchanged and idle means unused in between; unchanged and held means held by the same lease. What it
 //! finds it writes into the notes, or reports to the pool. It runs only while something can age: once every connection that is idle,
-//! or leased for long, has its *aged* note, nothing happens before the next expiry. A use that clears the note, and the opening of a
-//! connection, say so (see `Alarm`).
+//! or leased for long, has its *rested* and its *aged* note, nothing happens before the next expiry. A use that clears them, and the
+//! opening of a connection, say so (see `Alarm`).
 //!
 //! So idle and held times are counted from the first sweep that sees them: late by one step at most, never early.
 #![forbid(unsafe_code)]
@@ -85,14 +85,13 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    /// The time from sweep to sweep while any connection is in use, and how long one is unused before it counts as aged.
+    /// The time from sweep to sweep while any connection is in use, and how long one is unused before it counts as rested.
     pub(crate) fn step(settings: &Settings) -> u64 {
         const USUAL: Duration = Duration::from_secs(1);
         const SHORTEST: Duration = Duration::from_millis(5);
-        let probe = Some(settings.probe_after).filter(|probe| !probe.is_zero());
         let parts = [
             Some(USUAL),
-            probe,
+            Some(settings.probe_after).filter(|probe| !probe.is_zero()),
             settings.idle_timeout.map(|idle| idle / 2),
             settings.ping_interval.map(|ping| ping / 2),
             settings.hold_limit.map(|hold| hold / 4),
@@ -139,6 +138,8 @@ impl Sweep {
     ) -> u64 {
         let step = Self::step(settings);
         let idle_timeout = settings.idle_timeout.map_or(NEVER, nanos);
+        // Zero needs no note: those that are looked at on every checkout have one from birth.
+        let aged_after = if settings.probe_after.is_zero() { step } else { nanos(settings.probe_after) };
         self.seen.retain(|seen| core.slot(seen.life.slot).notes().generation() == seen.life.generation);
         let idle: Vec<u64> = (0..core.idle().words()).map(|word| core.idle().look(word)).collect();
         let mut spare = self.seen.len().saturating_sub(settings.min_idle);
@@ -170,11 +171,13 @@ impl Sweep {
             }
             // A connection may be younger than this tick.
             let lasted = now.saturating_sub(seen.since);
-            if lasted >= step {
-                // Also when leased: its return clears the note, and says so, and until then nothing can age.
-                core.note(seen.life, Notes::AGED);
-            } else {
-                due = due.min(seen.since.saturating_add(step));
+            // Also when leased: its return clears the notes, and says so, and until then nothing can age.
+            for (after, flag) in [(step, Notes::RESTED), (aged_after, Notes::AGED)] {
+                if lasted >= after {
+                    core.note(seen.life, flag);
+                } else {
+                    due = due.min(seen.since.saturating_add(after));
+                }
             }
             if !is_idle {
                 let limit = match holder.in_hook {

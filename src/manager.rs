@@ -238,26 +238,38 @@ impl<'a> Dial<'a> {
 /// Its state: waiting (sockets gather) or cut (what is added later is shut down at once, so that no order of the two loses one).
 #[derive(Debug, Default)]
 pub(crate) struct Cut {
-    state: Mutex<(bool, Vec<OwnedFd>)>,
+    state: Mutex<CutState>,
+}
+
+#[derive(Debug, Default)]
+struct CutState {
+    cut: bool,
+    /// A socket was added, and is or will be shut down by a cut.
+    armed: bool,
+    sockets: Vec<OwnedFd>,
 }
 
 impl Cut {
     pub(crate) fn add(&self, socket: OwnedFd) {
         let mut state = lock(&self.state);
-        if state.0 {
+        state.armed = true;
+        if state.cut {
             shut_down(&socket);
         } else {
-            state.1.push(socket);
+            state.sockets.push(socket);
         }
+    }
+
+    /// Whether a cut shuts anything down.
+    pub(crate) fn is_armed(&self) -> bool {
+        lock(&self.state).armed
     }
 
     /// Shuts down all that was added and will be. Does not block.
     pub(crate) fn cut(&self) {
         let mut state = lock(&self.state);
-        state.0 = true;
-        for socket in state.1.drain(..) {
-            shut_down(&socket);
-        }
+        state.cut = true;
+        state.sockets.drain(..).for_each(|socket| shut_down(&socket));
     }
 }
 

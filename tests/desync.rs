@@ -203,7 +203,6 @@ fn it_is_looked_for_once_it_has_rested_for_probe_after() {
 
 #[cfg(not(corepool_unwatched))]
 #[test]
-#[ignore = "defect: the sweep's own step, a second or half of `wait_timeout`, caps `probe_after`"]
 fn it_is_not_looked_for_before() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));

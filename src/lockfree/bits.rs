@@ -7,8 +7,8 @@
 //! slot id     15 ........ 6  5 ............ 0
 //!            [ idle word    ][ bit, never 63 ]
 //!
-//! notes       63 ............ 16  15 ... 8  7      6    5      4     3        2        1        0
-//!            [ generation        ][ unused ][TIMED][CUT][PROBE][AGED][SURPLUS][RETIRED][EXPIRED][DEAD]
+//! notes       63 ............ 16  15 ... 9  8       7      6    5      4     3        2        1        0
+//!            [ generation        ][ unused ][RESTED][TIMED][CUT][PROBE][AGED][SURPLUS][RETIRED][EXPIRED][DEAD]
 //! ```
 
 use std::fmt;
@@ -98,6 +98,8 @@ impl Notes {
     pub(crate) const SURPLUS: Flag = Flag(1 << 3);
     /// It has been idle for so long that a checkout should look at it first. Cleared by whoever looked.
     pub(crate) const AGED: Flag = Flag(1 << 4);
+    /// It has been unused for as long as the sweep looks back; the sweep does so no more until whoever uses it clears this.
+    pub(crate) const RESTED: Flag = Flag(1 << 8);
     /// It is to be looked at on every checkout. Set at birth, never cleared.
     pub(crate) const PROBE: Flag = Flag(1 << 5);
     /// Its manager is known to discard or refuse at checkout: the clock is read first. Never cleared.
@@ -147,6 +149,7 @@ impl fmt::Debug for Notes {
             (Self::RETIRED, "retired"),
             (Self::SURPLUS, "surplus"),
             (Self::AGED, "aged"),
+            (Self::RESTED, "rested"),
             (Self::PROBE, "probe"),
             (Self::CUT, "cut"),
             (Self::TIMED, "timed"),

@@ -389,11 +389,6 @@ impl<T, R: Clone> Core<T, R> {
         Some(self.finish(queue, None))
     }
 
-    /// Whether this dial still has its permit.
-    pub(crate) fn is_dialing(&self, ticket: u64) -> bool {
-        self.lock().is_opening(ticket)
-    }
-
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }

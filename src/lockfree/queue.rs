@@ -186,10 +186,6 @@ impl<R> Queue<R> {
         Some(Opening { ticket: self.tickets })
     }
 
-    pub(super) fn is_opening(&self, ticket: u64) -> bool {
-        self.opening.contains_key(&ticket)
-    }
-
     /// Takes the permit out of the dial: its slot, or None if it was overdue and has lost it.
     pub(super) fn redeem(&mut self, ticket: u64) -> Option<SlotId> {
         self.opening.remove(&ticket)
