@@ -36,8 +36,8 @@ impl<M: Manager> Shared<M> {
 
     /// The next sweep is due then, at the latest.
     pub(crate) fn sweep_by(&self, due: u64) {
-        // Relaxed: made visible to the reactor by the alarm's edge (E9).
-        self.sweep_due.fetch_min(due, Ordering::Relaxed);
+        // Release: what there is to sweep, to the sweep that takes this due time off.
+        self.sweep_due.fetch_min(due, Ordering::Release);
         self.reactor.remind(due);
     }
 
@@ -47,7 +47,8 @@ impl<M: Manager> Shared<M> {
         if self.sweep_due.load(Ordering::Relaxed) > now {
             return;
         }
-        self.sweep_due.store(NEVER, Ordering::Relaxed);
+        // Acquire: what was there to be swept when the time that this takes off was set.
+        self.sweep_due.swap(NEVER, Ordering::Acquire);
         self.shards.note_idle(&self.core);
         let settings = self.settings.load();
         // Relaxed: only this thread begins pings.
@@ -57,6 +58,7 @@ impl<M: Manager> Shared<M> {
             sweep.extend(std::mem::take(&mut *lock(&self.births)));
             sweep.run(now, &self.core, &settings, pings, |finding| self.carry_out(finding))
         };
+        // Relaxed: read by this thread's next tick.
         self.sweep_due.fetch_min(due, Ordering::Relaxed);
     }
 
@@ -103,7 +105,7 @@ impl<M: Manager> Shared<M> {
         let cut = in_hook || self.settings.load().cut_held;
         if cut {
             // Noted first, so that the hang-up that this looks like is not taken for the peer's.
-            self.core.note(life, Notes::CUT);
+            self.dismiss(life, Notes::CUT);
             sockets.upgrade().iter().flat_map(|sockets| sockets.iter()).for_each(Watched::shut_down);
         }
         count(if in_hook { &self.counts.hooks_overran } else { &self.counts.holds_exceeded });

@@ -117,6 +117,11 @@ pub use pool::Pool;
 pub use settings::{Opening, Settings};
 pub use stats::{ShardStats, Stats, WaitTimes};
 
+/// The core beside a simple twin, for the fuzz target.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod twin;
+
 /// The README's example, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -264,8 +264,8 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
     fn remind(&self) {
         if let (Some(reactor), Some(idle)) = (&self.reactor, self.idle_for) {
             let due = clock::now().saturating_add(nanos(idle / 2));
-            // Relaxed: made visible to the reactor by the alarm's edge (E9).
-            self.look_due.fetch_min(due, Ordering::Relaxed);
+            // Release: the pool that there is to look at, to the look that takes this due time off.
+            self.look_due.fetch_min(due, Ordering::Release);
             reactor.remind(due);
         }
     }
@@ -303,17 +303,19 @@ where
     fn hung_up(&self, _key: u64) {}
 
     fn tick(&self, now: u64) -> u64 {
-        // Relaxed, both: made visible by the alarm's edge (E9).
+        // Relaxed: a time that is not seen yet comes with a reminder that makes this tick run again.
         let due = self.look_due.load(Ordering::Relaxed);
         if due > now {
             return due;
         }
-        self.look_due.store(NEVER, Ordering::Relaxed);
+        // Acquire: what was there to be looked at when the time that this takes off was set.
+        self.look_due.swap(NEVER, Ordering::Acquire);
         if let Some(me) = self.me.upgrade()
             && background::run(Box::new(move || me.look())).is_err()
         {
             self.remind();
         }
+        // Relaxed: as above.
         self.look_due.load(Ordering::Relaxed)
     }
 
