@@ -57,7 +57,8 @@ fn no_number_of_callers_makes_it_a_hammer() {
         let script = fake.script.clone();
         let builder = Pool::builder(fake).max_size(8).min_idle(4).opening(Opening::Background).shards(2);
         let pool = builder.fail_fast_after(fail_fast_after).build().unwrap();
-        eventually("down", || pool.stats().dials_failed > 0);
+        // Those of the beginning went out together.
+        eventually("down", || pool.stats().dials_failed >= 4 && pool.stats().opening == 0);
         let (before, begun) = (script.dials(), Instant::now());
         thread::scope(|scope| {
             for thread in 0..8 {
@@ -327,17 +328,64 @@ fn on_real_sockets_nobody_who_waits_is_told_of_a_short_outage() {
     census.verify();
 }
 
-/// A server without room accepts and hangs up at once. Dialing it again at once would be thousands of dials a second.
 #[cfg(not(corepool_unwatched))]
-#[test]
-fn a_peer_that_accepts_and_hangs_up_is_backed_off_from() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let served = std::thread::spawn(move || listener.incoming().take(8).for_each(drop));
-    let builder = corepool::Pool::builder(corepool::TcpManager::new(address)).max_size(4).min_idle(2);
-    let pool = builder.opening(corepool::Opening::Background).build().unwrap();
-    let begun = std::time::Instant::now();
-    served.join().unwrap();
-    // Pauses of at least 25, 50, 100, 200 ms and more between its probes: eight dials are more than a second's.
-    assert!(begun.elapsed() > std::time::Duration::from_millis(300), "{}", pool.stats());
+mod watched {
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixStream;
+    use std::sync::{Arc, Mutex};
+
+    use corepool::{Dial, Manager, Watch};
+
+    use super::*;
+
+    /// A server without room accepts and hangs up at once. Dialing it again at once would be thousands of dials a second.
+    #[test]
+    fn a_peer_that_accepts_and_hangs_up_is_backed_off_from() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let served = thread::spawn(move || listener.incoming().take(8).for_each(drop));
+        let builder = Pool::builder(TcpManager::new(address)).max_size(4).min_idle(2).opening(Opening::Background);
+        let pool = builder.build().unwrap();
+        let begun = Instant::now();
+        served.join().unwrap();
+        // Pauses of at least 25, 50, 100, 200 ms and more between its probes: eight dials are more than a second's.
+        assert!(begun.elapsed() > 300 * MS, "{}", pool.stats());
+    }
+
+    /// Opens one end of socket pairs; remembers which attempt each was.
+    #[derive(Clone, Default)]
+    struct Pairs(Arc<Mutex<(Vec<UnixStream>, Vec<u32>)>>);
+
+    impl Manager for Pairs {
+        type Connection = UnixStream;
+        type Error = io::Error;
+
+        fn connect(&self, dial: &Dial<'_>) -> io::Result<UnixStream> {
+            let (ours, theirs) = UnixStream::pair()?;
+            let (peers, attempts) = &mut *self.0.lock().unwrap();
+            peers.push(theirs);
+            attempts.push(dial.attempt());
+            Ok(ours)
+        }
+
+        fn watch(&self, socket: &UnixStream, on: &mut Watch<'_>) {
+            on.socket(socket);
+        }
+    }
+
+    /// It may have accepted several by the time that the first of its hang-ups is seen.
+    #[test]
+    #[ignore = "defect: `Backoff::succeeded` forgets the failures before the success before"]
+    fn a_peer_that_hangs_up_on_several_is_backed_off_from_no_less() {
+        let pairs = Pairs::default();
+        let pool = Pool::builder(pairs.clone()).max_size(2).min_idle(2).opening(Opening::Background).build().unwrap();
+        for round in 1..=4 {
+            eventually("two are open", || pool.stats().idle == 2);
+            pairs.0.lock().unwrap().0.clear();
+            eventually("they are gone", || pool.stats().closed_in_all() == 2 * round);
+        }
+        eventually("two are open", || pool.stats().idle == 2);
+        let attempts = &pairs.0.lock().unwrap().1;
+        assert!(attempts.iter().max() >= Some(&4), "as if each round were the first: {attempts:?}");
+    }
 }
