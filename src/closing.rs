@@ -44,6 +44,8 @@ struct State<M: Manager> {
     queue: VecDeque<(Resident<M>, CloseReason)>,
     /// Background threads that take from the queue.
     threads: usize,
+    /// What they have taken and not closed yet.
+    closing: usize,
 }
 
 /// After no background thread could be started, the next try.
@@ -58,7 +60,7 @@ impl<M: Manager> Closer<M> {
     ) -> Arc<Self> {
         let closer = Arc::new_cyclic(|me| Closer {
             me: Weak::clone(me),
-            state: Mutex::new(State { queue: VecDeque::new(), threads: 0 }),
+            state: Mutex::new(State { queue: VecDeque::new(), threads: 0, closing: 0 }),
             finished: Condvar::new(),
             running: Deadlines::default(),
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -100,8 +102,9 @@ impl<M: Manager> Closer<M> {
         let mut state = lock(&self.state);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if state.threads == 0 && state.queue.is_empty() && gone() || left.is_zero() {
-                return state.threads + state.queue.len();
+            let unfinished = state.closing + state.queue.len();
+            if unfinished == 0 && gone() || left.is_zero() {
+                return unfinished;
             }
             let woken = self.finished.wait_timeout(state, left);
             state = woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
@@ -125,21 +128,25 @@ impl<M: Manager> Closer<M> {
     }
 
     fn serve(&self) {
-        loop {
-            let next = {
-                let mut state = lock(&self.state);
-                let next = state.queue.pop_front();
-                if next.is_none() {
-                    state.threads -= 1;
-                    self.finished.notify_all();
-                }
-                next
-            };
-            match next {
-                Some((resident, why)) => self.finish(resident, why),
-                None => return,
+        while let Some((resident, why)) = self.next() {
+            self.finish(resident, why);
+            let mut state = lock(&self.state);
+            state.closing -= 1;
+            if state.closing == 0 && state.queue.is_empty() {
+                self.finished.notify_all();
             }
         }
+    }
+
+    /// The next to close; none: this thread is not needed any more.
+    fn next(&self) -> Option<(Resident<M>, CloseReason)> {
+        let mut state = lock(&self.state);
+        let next = state.queue.pop_front();
+        match next {
+            Some(_) => state.closing += 1,
+            None => state.threads -= 1,
+        }
+        next
     }
 
     /// Closes one connection. Blocks as long as the manager does, `close_timeout` at most if that waits on a watched socket.

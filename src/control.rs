@@ -102,6 +102,9 @@ impl<M: Manager> Shared<M> {
 
     /// Has all connections of now leave: leased ones when they are given back, idle ones spread over this time.
     pub(crate) fn retire_all(&self, over: Duration) {
+        // Release: the manager that was replaced before this; and it comes before the look at what is open. What is admitted before that look
+        // is found by it; what is admitted after it reads the new number.
+        self.retirements.fetch_add(1, Ordering::Release);
         self.disown_dials();
         let (idle, leased): (Vec<_>, Vec<_>) = self.core.lives().into_iter().partition(|(_, idle)| *idle);
         leased.iter().for_each(|(life, _)| self.dismiss(*life, Notes::RETIRED));

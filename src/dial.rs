@@ -95,6 +95,8 @@ struct Attempt<M: Manager> {
     pool: Weak<Shared<M>>,
     opening: Option<Opening>,
     begun: u64,
+    /// The pool's retirements by then.
+    retirements: u64,
     cut: Arc<Cut>,
 }
 
@@ -127,8 +129,11 @@ impl<M: Manager> Shared<M> {
         lock(&self.dials).running.push(Running { ticket: opening.ticket, begun, deadline, cut: Arc::clone(&cut) });
         self.reactor.remind(deadline);
 
+        // Acquire: a manager that was put in place before this number was is loaded below.
+        let retirements = self.retirements.load(Ordering::Acquire);
         let manager = self.manager.load_full();
-        let mut run = Attempt { pool: self.me.clone(), opening: Some(opening), begun, cut: Arc::clone(&cut) };
+        let mut run =
+            Attempt { pool: self.me.clone(), opening: Some(opening), begun, retirements, cut: Arc::clone(&cut) };
         let job = move || {
             let dial = Dial::new(clock::instant(deadline), attempt, &cut);
             match catch_unwind(AssertUnwindSafe(|| open(&manager, &dial))) {
@@ -321,13 +326,16 @@ impl<M: Manager> Shared<M> {
     }
 
     /// A connection is open: watched first, then into the pool.
-    fn land(&self, mut claim: Claim, life: Life, begun: u64) {
-        count(&self.counts.opened);
+    fn land(&self, mut claim: Claim, life: Life, begun: u64, retirements: u64) {
         self.observing.tell(|| Event::Opened { took: clock::until(clock::now(), begun) });
         let shard = life.slot.index() % self.core.idle().shards();
         // Before the watch, which may find that it was no success.
         self.speed_up(begun);
         self.watch(&mut claim, life, shard);
+        // Relaxed: ordered by the core's lock, under which it was admitted.
+        if self.retirements.load(Ordering::Relaxed) != retirements {
+            self.core.note(life, Notes::RETIRED);
+        }
         self.perform(self.core.land(claim, shard, clock::now));
         self.ring();
     }
@@ -344,10 +352,6 @@ impl<M: Manager> Shared<M> {
         // Relaxed: see `turns_choosy`.
         if self.choosy.load(Ordering::Relaxed) {
             self.core.note(life, Notes::TIMED);
-        }
-        // A manager that was replaced just now: its connection goes the way of those that it opened before.
-        if !Arc::ptr_eq(&resident.manager, &self.manager.load()) {
-            self.core.note(life, Notes::RETIRED);
         }
         let reactor = self.reactors.at(self.dispatch.home_core(shard)).unwrap_or(&self.reactor);
         for socket in resident.sockets.iter() {
@@ -393,17 +397,17 @@ fn arrive<M: Manager>(mut run: Attempt<M>, resident: Resident<M>) {
         Ended::Overdue if run.cut.is_armed() => Some(CloseReason::Surplus),
         Ended::InTime | Ended::Overdue => None,
     };
+    // Before it can be closed, so that no more are ever closed than were opened.
+    count(&pool.counts.opened);
     if let Some(why) = unwanted {
-        count(&pool.counts.opened);
         pool.perform(pool.core.dial_failed(opening));
         pool.closer.close(resident, why);
         return;
     }
     let probe = pool.settings.load().probe_after.is_zero();
     match pool.core.admit(opening, resident, probe) {
-        Ok((claim, life)) => pool.land(claim, life, run.begun),
+        Ok((claim, life)) => pool.land(claim, life, run.begun, run.retirements),
         Err(resident) => {
-            count(&pool.counts.opened);
             pool.speed_up(run.begun);
             let why = if pool.core.is_closed() { CloseReason::PoolClosed } else { CloseReason::Surplus };
             pool.closer.close(resident, why);

@@ -44,6 +44,8 @@ pub(crate) struct Shared<M: Manager> {
 
     pub(crate) backoff: Mutex<Backoff>,
     pub(crate) dials: Mutex<Dials>,
+    /// How often all connections were retired. One whose dial began before the last time is retired too.
+    pub(crate) retirements: AtomicU64,
     /// Connections opened within the last second: when, and how often their slots had been used by then.
     pub(crate) newborns: Mutex<Vec<(Life, u64, u64)>>,
     /// Rung whenever a dial has ended, for a build that waits.
@@ -130,6 +132,7 @@ impl<M: Manager> Shared<M> {
             reactors,
             reactor,
             dials: Mutex::default(),
+            retirements: AtomicU64::new(0),
             newborns: Mutex::default(),
             dialed: (Mutex::new(()), Condvar::new()),
             lazy: AtomicBool::new(lazy),
