@@ -78,8 +78,8 @@ pub(crate) struct Checked {
     generation: u64,
     born: Instant,
     uses: Arc<AtomicU64>,
-    /// How many retirements had begun when it was first seen in the pool.
-    entered: Option<u64>,
+    /// How many retirements had begun when its dial did.
+    retirements: u64,
     /// Its last user saw that its peer had hung up.
     pub(crate) stale: bool,
     facts: Arc<Facts>,
@@ -96,8 +96,8 @@ impl Checked {
     fn fault(&self, asked: &Known) -> Option<String> {
         let slack = 300 * MS + 3 * Duration::from_nanos(self.facts.lag.load(Ordering::SeqCst));
         let age = asked.at.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.born));
-        if self.entered.is_some_and(|entered| entered < asked.retired) {
-            Some(format!("entered after {:?} retirements, of {}", self.entered, asked.retired))
+        if self.retirements < asked.retired {
+            Some(format!("dialed after {} retirements, of {}", self.retirements, asked.retired))
         } else if self.generation < asked.managers {
             Some(format!("opened by manager {}, of {}", self.generation, asked.managers))
         } else if age > LONGEST_LIFE + slack {
@@ -125,12 +125,12 @@ impl Manager for Checker {
     type Error = io::Error;
 
     fn connect(&self, dial: &Dial<'_>) -> io::Result<Checked> {
-        let born = Instant::now();
+        let (born, retirements) = (Instant::now(), self.facts.retiring.load(Ordering::SeqCst));
         let conn = self.tcp.connect(dial)?;
         let id = self.facts.born.fetch_add(1, Ordering::SeqCst);
         let (generation, facts, uses) = (self.generation, Arc::clone(&self.facts), Arc::default());
         facts.open.lock().unwrap().insert(id, Place { port: local_port(&conn), uses: Arc::clone(&uses) });
-        Ok(Checked { conn, id, generation, born, uses, entered: None, stale: false, facts })
+        Ok(Checked { conn, id, generation, born, uses, retirements, stale: false, facts })
     }
 
     fn watch(&self, checked: &Checked, on: &mut Watch<'_>) {
@@ -142,7 +142,6 @@ impl Manager for Checker {
         if let Some(fault) = ASKED.with_borrow(|asked| checked.fault(asked)) {
             self.facts.faults.lock().unwrap().push(format!("connection {}: {fault}", checked.id));
         }
-        checked.entered.get_or_insert(self.facts.retiring.load(Ordering::SeqCst));
         match fastrand::u32(0..1_024) {
             0..2 => Ok(Verdict::Discard),
             2..8 => Err(io::Error::other("not now")),

@@ -3,7 +3,7 @@
 //!
 //! A checkout reads the notes before it asks the manager, so what counts is what was known when the *caller asked*: each caller
 //! writes down what it knew then, and the check, on the same thread, holds the connection against that:
-//! - *retired*: `retire(0)` had returned, and the connection had been in the pool before that call;
+//! - *retired*: `retire(0)` had returned, and the connection's dial had begun before that call;
 //! - *replaced*: `replace_manager(_, 0)` had returned, and another manager had opened it;
 //! - *expired*: it was older than any `max_lifetime` that was ever set, and the time that a sweep may be late;
 //! - *dead*: its server had closed it while it lay idle in a pause, and the reactor had got past that; or its last user saw it stale;
@@ -244,7 +244,7 @@ fn nothing_is_handed_out_that_is_known_to_be_unfit() {
     eventually("each close", || census.iter().map(|census| census.alive()).sum::<usize>() == pool.stats().open);
     census.iter().for_each(|census| census.verify());
     // It was a storm: there was something of everything.
-    let reasons = [CloseReason::Expired, CloseReason::Retired, CloseReason::Surplus, CloseReason::Discarded];
+    let reasons = [CloseReason::Expired, CloseReason::Retired, CloseReason::Discarded];
     assert!(reasons.iter().all(|why| stats.closed(*why) > 0) && done.iter().all(|kind| *kind > 0), "\n{stats}");
     assert!(cfg!(corepool_unwatched) || stats.closed(CloseReason::PeerClosed) > 0, "\n{stats}");
 }
