@@ -2,10 +2,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::time::Duration;
 
 use corepool::{Opening, Pool};
 
 use crate::support::connections::{Endpoint, Framed, Tcp};
+use crate::support::rivals::PATIENCE;
 use crate::support::servers::Lot;
 
 /// The system's allocator, which counts while it is asked to.
@@ -58,7 +60,7 @@ fn counted<R>(make: impl FnOnce() -> R) -> (R, f64) {
 
 fn pool_of(endpoint: Tcp, size: usize) -> Pool<Framed<Tcp>> {
     let builder = Pool::builder(Framed { endpoint, watched: true });
-    let builder = builder.max_size(size).min_idle(0).opening(Opening::Lazy);
+    let builder = builder.max_size(size).min_idle(0).opening(Opening::Lazy).wait_timeout(PATIENCE);
     builder.build().expect("the settings are within their limits")
 }
 
@@ -81,7 +83,12 @@ pub(crate) fn bytes_per_idle_connection(connections: usize) -> f64 {
     let mut leases = Vec::with_capacity(connections);
     // One more thread, one more buffer of the runtime's: not a connection's cost.
     leases.push(pool.get().expect("the lot is open"));
-    let ((), bytes) = counted(|| leases.extend((1..connections).map(|_| pool.get().expect("the lot is open"))));
+    let open_the_rest = || {
+        leases.extend((1..connections).map(|_| pool.get().expect("the lot is open")));
+        // Past the first sweep, which takes over what was noted at birth.
+        std::thread::sleep(Duration::from_millis(1_500));
+    };
+    let ((), bytes) = counted(open_the_rest);
     drop(leases);
     let own = size_of::<<Tcp as Endpoint>::Connection>() as f64;
     // The slot's place for the connection is part of the slot.

@@ -15,7 +15,7 @@ use crossbeam::utils::CachePadded;
 use super::connections::{Endpoint, Framed, Tested};
 
 /// Longer than any benchmark: waits are measured, not cut.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pool of `C`s, as its users see it.
 pub(crate) trait Rival<C>: Sync {

@@ -8,7 +8,7 @@
 //! server's thread, is the same for all.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU64;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::connections::FRAME;
 
@@ -45,7 +47,7 @@ impl Server {
         // Relaxed: only uniqueness matters.
         let number = SERVERS.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("corepool-bench-{}-{number}", std::process::id()));
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let tcp = listen();
         let address = tcp.local_addr().expect("a bound socket has an address");
         let unix = UnixListener::bind(&path).expect("the temporary directory takes a socket");
         let stopping = Arc::new(AtomicBool::new(false));
@@ -62,6 +64,18 @@ impl Server {
         ];
         Server { address, path, stopping, listeners }
     }
+}
+
+/// Listens on loopback. With room for thousands that are not accepted yet: past the standard library's 128 the kernel drops the
+/// handshake, and the client tries again after a second.
+fn listen() -> TcpListener {
+    let opened = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        socket.listen(4_096)?;
+        Ok::<_, std::io::Error>(socket.into())
+    };
+    opened().expect("loopback has a free port")
 }
 
 impl Drop for Server {
@@ -122,7 +136,7 @@ pub(crate) struct Lot {
 impl Lot {
     /// With room for so many before it allocates.
     pub(crate) fn open(room: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let listener = listen();
         let address = listener.local_addr().expect("a bound socket has an address");
         let parked = Arc::new(Mutex::new(Vec::with_capacity(room)));
         let stopping = Arc::new(AtomicBool::new(false));

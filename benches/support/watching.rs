@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use corepool::{CloseReason, Opening, Pool, Reactors};
 
 use super::connections::{Endpoint, Framed, Tcp};
-use super::rivals::settings;
+use super::rivals::{PATIENCE, settings};
 use super::servers::Lot;
 
 /// Connections in the pool whose peers hang up one at a time.
@@ -24,11 +24,16 @@ pub(crate) fn fin_to_removed(times: usize) -> Vec<f64> {
         while lot.parked() < SIZE || pool.stats().idle < SIZE {
             std::thread::sleep(Duration::from_micros(200));
         }
+        // Each is used once: a connection that dies unused counts as a failed dial, and the next one would wait.
+        let used: Vec<_> = (0..SIZE).map(|_| pool.get().expect("all are idle")).collect();
+        drop(used);
         std::thread::sleep(Duration::from_millis(1));
         let before = removed(&pool);
         let begun = Instant::now();
         lot.close_one();
         while removed(&pool) == before {
+            // Not a question after the other: each takes the lock that the removal needs.
+            (0..100).for_each(|_| std::hint::spin_loop());
             std::thread::yield_now();
         }
         took.push(begun.elapsed().as_nanos() as f64 / 1e3);
@@ -40,7 +45,7 @@ pub(crate) fn fin_to_removed(times: usize) -> Vec<f64> {
 pub(crate) fn mass_closure(connections: usize) -> f64 {
     let lot = Lot::open(connections);
     let builder = Pool::builder(Framed { endpoint: Tcp(lot.address), watched: true });
-    let builder = builder.max_size(connections).min_idle(0).opening(Opening::Lazy).dials_at_once(8);
+    let builder = builder.max_size(connections).min_idle(0).opening(Opening::Lazy).wait_timeout(PATIENCE);
     let pool = builder.build().expect("the settings are within their limits");
     let leases: Vec<_> = (0..connections).map(|_| pool.get().expect("the lot is open")).collect();
     drop(leases);
