@@ -1,6 +1,8 @@
 //! The examples, as a user would run them: on their embedded peers, against a real one by its address, and with arguments that make no sense.
 //!
 //! `cargo test` has built them by the time this runs; `cargo test --test examples` alone has not.
+//! Nor has the gate's run without a watch, in which there is less to see.
+#![cfg(not(corepool_unwatched))]
 
 #[path = "../examples/support/resp_server.rs"]
 #[allow(dead_code, reason = "no outage is played here")]
