@@ -354,6 +354,8 @@ impl<M: Manager> Shared<M> {
             self.core.note(life, Notes::TIMED);
         }
         let reactor = self.reactors.at(self.dispatch.home_core(shard)).unwrap_or(&self.reactor);
+        // Exactly: a vector grows to four at once, and nearly all connections have one socket.
+        resident.watches.reserve_exact(resident.sockets.len());
         for socket in resident.sockets.iter() {
             match reactor.watch(&socket.duplicate, socket.interest, self.me.clone(), life.to_word()) {
                 Ok(watching) => resident.watches.push(watching),

@@ -101,7 +101,8 @@ impl<M: Manager> Pool<M> {
         Ok(Lease::<M>::owned(Arc::clone(&self.shared), claim))
     }
 
-    /// The pool in numbers. Takes the lock of those who wait, and reads every slot: for a metrics page, not for each request.
+    /// The pool in numbers. Takes the lock of those who wait, and reads every slot: for a metrics page, not for each request, and not in a tight
+    /// loop, which would keep those who wait from their lock.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
