@@ -160,7 +160,7 @@ impl<M: Manager> Shared<M> {
             Patience::Only(limit) => limit,
             Patience::Usual => self.settings.load().wait_timeout,
         };
-        let mut taken = taken;
+        let (mut taken, mut tries) = (taken, 0);
         while let Some(claim) = taken.or_else(|| self.core.take(shard)).or_else(|| self.steal(shard)) {
             match self.look_over(claim) {
                 Taken::Fit(fit) => return Ok(fit),
@@ -169,7 +169,9 @@ impl<M: Manager> Shared<M> {
                 Taken::Gone if !limit.is_zero() && until(clock::now(), begun) >= limit => {
                     return Err(self.timed_out(begun));
                 }
-                Taken::Gone => taken = None,
+                // A manager that discards all it is shown must not keep a caller who would not wait for as long as others are dialed.
+                Taken::Gone if limit.is_zero() && tries > self.core.capacity() => break,
+                Taken::Gone => (taken, tries) = (None, tries + 1),
             }
         }
         self.awaken();

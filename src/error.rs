@@ -73,7 +73,8 @@ pub enum GetErrorKind {
     TimedOut,
     /// The endpoint has been down for `fail_fast_after`; the last dial's error is the source.
     Down,
-    /// As many callers wait already as `max_waiters` allows.
+    /// As many callers wait already as `max_waiters` allows; or the manager refuses this one, by `on_wait` or `on_checkout`, whose error is the
+    /// source.
     Refused,
     /// The pool is closed.
     Closed,
@@ -146,7 +147,10 @@ impl fmt::Display for GetError {
             GetErrorKind::Busy => f.write_str("every connection is in use"),
             GetErrorKind::Closed => f.write_str("the pool is closed"),
             GetErrorKind::Refused => {
-                f.write_str("too many callers wait for a connection already")?;
+                f.write_str(match detail.cause {
+                    Some(_) => "the manager refuses this caller",
+                    None => "too many callers wait for a connection already",
+                })?;
                 counts(f)
             }
             GetErrorKind::Down => {

@@ -84,10 +84,12 @@ pub(crate) struct Sweep {
     seen: Vec<Seen>,
 }
 
+/// The longest time from sweep to sweep while anything is in use.
+const USUAL: Duration = Duration::from_secs(1);
+
 impl Sweep {
     /// The time from sweep to sweep while any connection is in use, and how long one is unused before it counts as rested.
     pub(crate) fn step(settings: &Settings) -> u64 {
-        const USUAL: Duration = Duration::from_secs(1);
         const SHORTEST: Duration = Duration::from_millis(5);
         let parts = [
             Some(USUAL),
@@ -181,6 +183,8 @@ impl Sweep {
             }
             if !is_idle {
                 let limit = match holder.in_hook {
+                    // A pool whose callers do not wait says nothing of how long a hook may take.
+                    true if settings.wait_timeout.is_zero() => nanos(USUAL),
                     true => nanos(settings.wait_timeout),
                     false => settings.hold_limit.map_or(NEVER, nanos),
                 };
