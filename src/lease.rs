@@ -18,6 +18,80 @@ use crate::shared::{Shared, count};
 /// It may move to another thread and be dropped there, also while that thread ends. A lease that is leaked (`mem::forget`) keeps its
 /// connection from the pool for ever.
 ///
+/// What the compiler holds: a lease is not used after it was given back,
+///
+/// ```compile_fail,E0382
+/// # use corepool::*;
+/// # struct Numbers;
+/// # impl Manager for Numbers {
+/// #     type Connection = std::cell::Cell<u32>;
+/// #     type Error = std::io::Error;
+/// #     fn connect(&self, _: &Dial<'_>) -> std::io::Result<std::cell::Cell<u32>> { Ok(7.into()) }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Numbers).build()?;
+/// let lease = pool.get()?;
+/// drop(lease);
+/// lease.set(8);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// it does not outlive the handle that it borrows,
+///
+/// ```compile_fail,E0505
+/// # use corepool::*;
+/// # struct Numbers;
+/// # impl Manager for Numbers {
+/// #     type Connection = std::cell::Cell<u32>;
+/// #     type Error = std::io::Error;
+/// #     fn connect(&self, _: &Dial<'_>) -> std::io::Result<std::cell::Cell<u32>> { Ok(7.into()) }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Numbers).build()?;
+/// let lease = pool.get()?;
+/// drop(pool);
+/// lease.set(8);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// and it may be shared between threads only if its connection may (a `Cell` may not), but always be sent. The other way round all is well:
+///
+/// ```compile_fail,E0277
+/// # use corepool::*;
+/// # struct Numbers;
+/// # impl Manager for Numbers {
+/// #     type Connection = std::cell::Cell<u32>;
+/// #     type Error = std::io::Error;
+/// #     fn connect(&self, _: &Dial<'_>) -> std::io::Result<std::cell::Cell<u32>> { Ok(7.into()) }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Numbers).build()?;
+/// let lease = pool.get()?;
+/// std::thread::scope(|scope| { scope.spawn(|| lease.set(8)); });
+/// # Ok(())
+/// # }
+/// ```
+///
+/// ```
+/// # use corepool::*;
+/// # struct Numbers;
+/// # impl Manager for Numbers {
+/// #     type Connection = std::cell::Cell<u32>;
+/// #     type Error = std::io::Error;
+/// #     fn connect(&self, _: &Dial<'_>) -> std::io::Result<std::cell::Cell<u32>> { Ok(7.into()) }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::builder(Numbers).build()?;
+/// let lease = pool.get()?;
+/// lease.set(8);
+/// std::thread::scope(|scope| { scope.spawn(move || lease.set(9)); });
+/// drop(pool);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Functions of the lease itself are not methods (`Lease::discard(lease)`), so that they hide none of the connection's.
 #[must_use = "the connection goes back as soon as its lease is dropped"]
 pub struct Lease<'p, M: Manager> {
