@@ -72,7 +72,10 @@ impl Backoff {
         }
         let down_since = (self.failures > 0).then_some(self.down_since);
         self.ramp = if down_since.is_some() { 1 } else { (self.ramp * 2).min(self.most) };
-        self.before = (self.failures, self.down_since);
+        if down_since.is_some() {
+            // Kept over further successes: connections that were opened together may all turn out to be none.
+            self.before = (self.failures, self.down_since);
+        }
         self.up();
         down_since
     }

@@ -375,7 +375,6 @@ mod watched {
 
     /// It may have accepted several by the time that the first of its hang-ups is seen.
     #[test]
-    #[ignore = "defect: `Backoff::succeeded` forgets the failures before the success before"]
     fn a_peer_that_hangs_up_on_several_is_backed_off_from_no_less() {
         let pairs = Pairs::default();
         let pool = Pool::builder(pairs.clone()).max_size(2).min_idle(2).opening(Opening::Background).build().unwrap();
