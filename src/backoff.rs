@@ -39,7 +39,7 @@ pub(crate) struct Backoff {
     ramp: usize,
     most: usize,
     cause: Option<Cause>,
-    /// `failures` and `down_since` before the last success, in case it turns out to be none.
+    /// `failures` and `down_since` before the last outage ended, in case it has not.
     before: (u32, u64),
 }
 
@@ -73,7 +73,7 @@ impl Backoff {
         let down_since = (self.failures > 0).then_some(self.down_since);
         self.ramp = if down_since.is_some() { 1 } else { (self.ramp * 2).min(self.most) };
         if down_since.is_some() {
-            // Kept over further successes: connections that were opened together may all turn out to be none.
+            // Kept over further successes, until one is proven: connections that were opened together may all turn out to be none.
             self.before = (self.failures, self.down_since);
         }
         self.up();
@@ -129,6 +129,11 @@ impl Backoff {
             (self.failures, self.down_since) = std::mem::replace(&mut self.before, (0, NEVER));
         }
         self.failed(now, now, cause)
+    }
+
+    /// What a dial has opened did serve: the outages before it are over for good.
+    pub(crate) fn proven(&mut self) {
+        self.before = (0, NEVER);
     }
 
     /// How many dials may be under way.
@@ -228,6 +233,21 @@ mod tests {
             now += MS;
         }
         assert!(dials < 30, "{dials} dials in 10 s");
+    }
+
+    #[test]
+    fn an_outage_that_a_connection_has_proved_over_is_not_taken_up_again() {
+        let mut backoff = Backoff::new(1);
+        backoff.failed(0, MS, error());
+        backoff.succeeded(50 * MS);
+        backoff.succeeded(60 * MS);
+        backoff.stillborn(70 * MS, error());
+        assert_eq!(backoff.begun(120 * MS), 3, "the same outage goes on");
+        backoff.succeeded(120 * MS);
+        backoff.proven();
+        backoff.stillborn(5_000 * MS, error());
+        assert_eq!(backoff.begun(5_050 * MS), 2);
+        assert!(backoff.refusal(5_050 * MS, 1_000 * MS).is_none());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use crate::background;
@@ -42,6 +42,15 @@ enum Ended {
     Overdue,
     /// Nobody wants it any more: the manager was replaced, or all connections retired, while it was under way.
     Disowned,
+}
+
+/// A connection that was opened just now. Whether it is of any use is not known yet.
+#[derive(Debug)]
+pub(crate) struct Newborn {
+    life: Life,
+    at: u64,
+    /// How often its slot had been used by then.
+    uses: u64,
 }
 
 #[derive(Debug)]
@@ -237,16 +246,27 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn note_stillborn(&self, life: Life) {
         let now = clock::now();
         let newborn = {
-            let mut newborns = lock(&self.newborns);
-            let place = newborns.iter().position(|(newborn, ..)| *newborn == life);
+            let mut newborns = self.newborns(now);
+            let place = newborns.iter().position(|newborn| newborn.life == life);
             place.map(|place| newborns.swap_remove(place))
         };
-        let unused = |(_, at, uses)| clock::until(now, at) < LONGEST && self.core.slot(life.slot).uses() == uses;
-        if newborn.is_some_and(unused) {
+        if newborn.is_some() {
             let cause: Cause = Arc::new(DialError::Stillborn);
             self.observing.tell(|| Event::DialFailed { cause: Arc::clone(&cause) });
             self.back_off(|backoff, now| backoff.stillborn(now, Arc::clone(&cause)), &cause);
         }
+    }
+
+    /// The connections that have proved nothing yet. One that was used, or that lives for long, shows that the endpoint serves again.
+    fn newborns(&self, now: u64) -> MutexGuard<'_, Vec<Newborn>> {
+        let mut newborns = lock(&self.newborns);
+        let before = newborns.len();
+        newborns
+            .retain(|born| clock::until(now, born.at) < LONGEST && self.core.slot(born.life.slot).uses() == born.uses);
+        if newborns.len() < before {
+            lock(&self.backoff).proven();
+        }
+        newborns
     }
 
     /// Changes the pace of dialing, and tells the core what it allows now.
@@ -342,13 +362,9 @@ impl<M: Manager> Shared<M> {
 
     fn watch(&self, claim: &mut Claim, life: Life, shard: usize) {
         let Some(resident) = self.core.slot(life.slot).resident_mut(claim) else { return };
-        {
-            let now = clock::now();
-            let mut newborns = lock(&self.newborns);
-            newborns.retain(|(_, at, _)| clock::until(now, *at) < LONGEST);
-            newborns.push((life, now, self.core.slot(life.slot).uses()));
-        }
-        self.born(life, clock::now(), Arc::downgrade(&resident.sockets));
+        let now = clock::now();
+        self.newborns(now).push(Newborn { life, at: now, uses: self.core.slot(life.slot).uses() });
+        self.born(life, now, Arc::downgrade(&resident.sockets));
         // Relaxed: see `turns_choosy`.
         if self.choosy.load(Ordering::Relaxed) {
             self.core.note(life, Notes::TIMED);

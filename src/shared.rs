@@ -15,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::clock::{NEVER, nanos};
 use crate::closing::Closer;
 use crate::deadlines::Deadlines;
-use crate::dial::Dials;
+use crate::dial::{Dials, Newborn};
 use crate::error::Cause;
 use crate::expiry::{Birth, Sweep};
 use crate::lockfree::bits::{Life, Notes};
@@ -46,8 +46,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) dials: Mutex<Dials>,
     /// How often all connections were retired. One whose dial began before the last time is retired too.
     pub(crate) retirements: AtomicU64,
-    /// Connections opened within the last second: when, and how often their slots had been used by then.
-    pub(crate) newborns: Mutex<Vec<(Life, u64, u64)>>,
+    /// Connections opened within the last second and not seen to be used since.
+    pub(crate) newborns: Mutex<Vec<Newborn>>,
     /// Rung whenever a dial has ended, for a build that waits.
     pub(crate) dialed: (Mutex<()>, Condvar),
     /// `Opening::Lazy` before the first caller: `min_idle` is not kept yet.
