@@ -19,7 +19,7 @@ type Group<'a> = BenchmarkGroup<'a, WallTime>;
 fn bench<F: FnMut()>(group: &mut Group<'_>, name: &str, threads: usize, prepare: impl Fn(usize) -> F + Sync) {
     group.bench_function(name, |bencher| {
         bencher.iter_custom(|trips| {
-            let nanos = Crew::free(threads).time(trips, &prepare);
+            let nanos = Crew::pinned(threads).time(trips, &prepare);
             Duration::from_nanos((nanos * trips as f64) as u64)
         });
     });

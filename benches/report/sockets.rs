@@ -25,7 +25,7 @@ fn trips<'a, S: Read + Write>(
     threads: usize,
     pool: &'a impl Rival<Client<S>>,
 ) -> Contender<'a> {
-    Contender::operation(name, Crew::free(threads), effort.time(ROUND), move |_| {
+    Contender::operation(name, Crew::pinned(threads), effort.time(ROUND), move |_| {
         move || pool.with(|client| client.exchange().expect("the server is up"))
     })
 }
@@ -39,7 +39,7 @@ where
     let corepool = rivals::corepool(endpoint.clone(), threads);
     let (r2d2, shipped) =
         (rivals::r2d2(endpoint.clone(), threads, false), rivals::r2d2(endpoint.clone(), threads, true));
-    let dedicated = Contender::operation(OWN, Crew::free(threads), effort.time(ROUND), |thread| {
+    let dedicated = Contender::operation(OWN, Crew::pinned(threads), effort.time(ROUND), |thread| {
         let mut client = own[thread].lock().expect("no exchange panics");
         move || client.exchange().expect("the server is up")
     });
@@ -52,7 +52,8 @@ where
     interleave(effort.rounds(15), contenders)
 }
 
-/// As many connections as threads, echo, TCP and Unix sockets.
+/// As many connections as threads, echo, TCP and Unix sockets. Each server thread shares its client's core, which is the shortest round
+/// trip there is, and so the one in which a pool weighs most.
 pub(crate) fn round_trips(effort: Effort) -> Section {
     let server = Server::echo();
     let (tcp, unix) = (Tcp(server.address), Unix(server.path.clone()));
@@ -72,15 +73,27 @@ pub(crate) fn round_trips(effort: Effort) -> Section {
     section
 }
 
+const WATCHED: &str = "round trip, watched";
+const UNWATCHED: &str = "round trip, not watched";
+
+/// Round trips with and without the watch, and how often it was woken by them.
+fn watched_trips<S, E>(effort: Effort, endpoint: &E) -> (Rounds, u64)
+where
+    S: Read + Write + Send + 'static,
+    E: Endpoint<Connection = Client<S>>,
+{
+    let (unwatched, _) = watching::pool_with_own_reactors(endpoint.clone(), 1, false);
+    let (watched, reactors) = watching::pool_with_own_reactors(endpoint.clone(), 1, true);
+    let events = reactors.events();
+    let contenders = vec![trips(UNWATCHED, effort, 1, &unwatched), trips(WATCHED, effort, 1, &watched)];
+    (interleave(effort.rounds(31), contenders), reactors.events() - events)
+}
+
 /// Sockets watched and not watched; peers that hang up.
 pub(crate) fn watch(effort: Effort) -> Section {
     let server = Server::echo();
-    let (unwatched, _) = watching::pool_with_own_reactors(Tcp(server.address), 1, false);
-    let (watched, reactors) = watching::pool_with_own_reactors(Tcp(server.address), 1, true);
-    let events = reactors.events();
-    let contenders = vec![trips("not watched", effort, 1, &unwatched), trips("watched", effort, 1, &watched)];
-    let rounds = interleave(effort.rounds(31), contenders);
-    let events = reactors.events() - events;
+    let (tcp, tcp_events) = watched_trips(effort, &Tcp(server.address));
+    let (unix, unix_events) = watched_trips(effort, &Unix(server.path.clone()));
 
     let mut fins = Histogram::<u64>::new(3).expect("three digits are allowed");
     for micros in watching::fin_to_removed(effort.count(500)) {
@@ -91,20 +104,26 @@ pub(crate) fn watch(effort: Effort) -> Section {
     let closure = median((0..effort.rounds(3)).map(|_| watching::mass_closure(connections)).collect());
 
     let mut section = Section::new("The watch", &["µs"]);
-    for name in rounds.names() {
-        section.line(format!("round trip, {name}"), vec![rounds.median(name, 0) / 1e3]);
+    for (rounds, over) in [(&tcp, "TCP"), (&unix, "Unix")] {
+        rounds.names().for_each(|name| section.line(format!("{over}, {name}"), vec![rounds.median(name, 0) / 1e3]));
     }
     section.line("FIN to removal, p99.9", vec![micros(0.999)]);
     section.line("FIN to removal, longest", vec![fins.max() as f64 / 1e3]);
     section.row(
         "watch_overhead",
-        rounds.ratio("watched", "not watched", 0),
+        tcp.ratio(WATCHED, UNWATCHED, 0),
         Target::AtMost(1.05),
-        "what being watched costs a round trip",
+        "what being watched costs a round trip over TCP",
+    );
+    section.row(
+        "watch_overhead_unix",
+        unix.ratio(WATCHED, UNWATCHED, 0),
+        Target::AtMost(1.05),
+        "the same over a Unix socket, for which the kernel looks at its watches whenever the peer has read, too",
     );
     section.row(
         "watch_events",
-        events as f64,
+        (tcp_events + unix_events) as f64,
         Target::AtMost(0.0),
         "times that a reply woke the reactor in all these round trips",
     );

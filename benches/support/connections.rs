@@ -12,6 +12,8 @@ use std::path::PathBuf;
 
 use corepool::{Dial, Manager, Outcome, Verdict, Watch};
 
+use super::rounds;
+
 /// Where connections of one kind come from.
 pub(crate) trait Endpoint: Clone + Send + Sync + 'static {
     /// The connection.
@@ -51,7 +53,11 @@ impl Endpoint for Nowhere {
 /// Bytes of a frame, both ways.
 pub(crate) const FRAME: usize = 64;
 
-/// A client of the servers in `servers`: each exchange is one frame there and one back, one `write` and one `read`.
+/// In a frame's first byte: the client is pinned to no core.
+pub(crate) const ANYWHERE: u8 = u8::MAX;
+
+/// A client of the servers in `servers`: each exchange is one frame there and one back, one `write` and one `read`. The first byte says
+/// which core the client is pinned to.
 pub(crate) struct Client<S> {
     stream: S,
     in_flight: bool,
@@ -60,7 +66,7 @@ pub(crate) struct Client<S> {
 impl<S: Read + Write> Client<S> {
     /// A round trip.
     pub(crate) fn exchange(&mut self) -> io::Result<()> {
-        let mut frame = [7; FRAME];
+        let mut frame = [rounds::pinned().unwrap_or(ANYWHERE); FRAME];
         self.in_flight = true;
         self.stream.write_all(&frame)?;
         self.stream.read_exact(&mut frame)?;

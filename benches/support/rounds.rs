@@ -4,6 +4,7 @@
 //! measured one after the other. [`interleave`] runs one short round of each contender, then the next round of each, beginning with
 //! another one each time; a ratio is the median of the rounds' ratios, so that a bad moment hits both sides or is outvoted.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ impl Crew {
         Crew { threads, pinned: true }
     }
 
-    /// Wherever the kernel puts them. For what sleeps.
+    /// Wherever the kernel puts them. For what sleeps while others run.
     pub(crate) fn free(threads: usize) -> Self {
         Crew { threads, pinned: false }
     }
@@ -85,9 +86,19 @@ fn run(times: u64, operation: &mut impl FnMut()) {
 /// inherit it.
 pub(crate) fn pin(index: usize) {
     // A sandbox may forbid it; then the scheduler's idea is as good.
-    if let Some(core) = core_ids().get(index % cores()) {
-        core_affinity::set_for_current(*core);
+    let index = index % cores();
+    if core_ids().get(index).is_some_and(|core| core_affinity::set_for_current(*core)) {
+        PINNED.set(u8::try_from(index).ok());
     }
+}
+
+thread_local! {
+    static PINNED: Cell<Option<u8>> = const { Cell::new(None) };
+}
+
+/// Where this thread is pinned to, by the number that it was told to [`pin`].
+pub(crate) fn pinned() -> Option<u8> {
+    PINNED.get()
 }
 
 /// Cores that threads can be pinned to.
