@@ -59,9 +59,11 @@ fn explore<O: Ord + Debug + Send + 'static>(
 pub(crate) const NO_DIALS: Limits =
     Limits { max_size: 2, floor: 0, dials: 0, max_waiters: 9, handoff_after: NEVER_DUE };
 
-/// For `handoff_after`: the head is due at once, which is strict first-in-first-out, or never, which is barging alone.
+/// For `handoff_after`: the head is due at once, which is strict first-in-first-out, or never, which is barging alone, or it is at the
+/// time of every return.
 pub(crate) const AT_ONCE: u64 = 0;
 pub(crate) const NEVER_DUE: u64 = u64::MAX;
+pub(crate) const SOON: u64 = 1;
 
 /// How long a waiter waits. Time is no clock in a model, but a step that may come at any point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +96,9 @@ pub(crate) fn beside<O: 'static>(rig: &Arc<Rig>, part: impl FnOnce(&Rig) -> O + 
     loom::thread::spawn(move || part(&rig))
 }
 
-/// No hand-off depends on when: see [`AT_ONCE`].
+/// All wait from 0, and nothing else depends on when: see [`AT_ONCE`].
 pub(crate) fn clock() -> u64 {
-    0
+    1
 }
 
 impl Rig {

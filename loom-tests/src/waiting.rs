@@ -2,10 +2,13 @@
 
 use crate::lockfree::bits::Notes;
 use crate::lockfree::core::{Fate, Limits};
-use crate::rig::{AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, beside, four_threads, three_threads, two_threads};
+use crate::rig::{
+    AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, SOON, beside, four_threads, three_threads, two_threads,
+};
 
 const STRICT: Limits = Limits { handoff_after: AT_ONCE, ..NO_DIALS };
 const BARGING: Limits = Limits { handoff_after: NEVER_DUE, ..NO_DIALS };
+const BOUNDED: Limits = Limits { handoff_after: SOON, ..NO_DIALS };
 
 /// Without it the return misses the announcement, the waiter's look misses the return, and it sleeps beside an idle connection (E4, E5).
 #[test]
@@ -143,7 +146,7 @@ fn timeout_against_grant_with_a_second_waiter() {
 /// Without it both returns wake the same head, it leaves with one connection, and the second waiter sleeps beside the other one.
 #[test]
 fn two_returns_and_two_waiters() {
-    for limits in [STRICT, BARGING] {
+    for limits in [STRICT, BARGING, BOUNDED] {
         three_threads(move || {
             let rig = Rig::new(1, 2, limits);
             let (one, two) = (rig.must_take(0), rig.must_take(0));
@@ -184,6 +187,28 @@ fn two_returns_on_two_threads_and_two_waiters() {
         rig.give(theirs, 0);
         rig.at_rest();
     });
+}
+
+/// Without it every connection is on its way to somebody asleep while others run; or a waiter that did not get the one that is public
+/// sleeps on.
+#[test]
+fn one_connection_is_left_to_whoever_runs() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 2, BOUNDED);
+        let (one, two) = (rig.must_take(0), rig.must_take(0));
+        let (first, second) = (rig.enqueue().unwrap(), rig.enqueue().unwrap());
+        let runs = beside(&rig, |rig| rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some());
+        rig.give(one, 0);
+        rig.give(two, 0);
+        for seat in [first, second] {
+            let claim = rig.wait(&seat, Patience::Endless).unwrap();
+            rig.give(claim, 0);
+        }
+        let passed = runs.join().unwrap();
+        rig.at_rest();
+        passed
+    });
+    assert_eq!(seen, [false, true]);
 }
 
 /// Without it the first of two waiters, leaving, opens the fast path for returns although the second one still waits (E7).

@@ -169,7 +169,7 @@ impl<T, R: Clone> Core<T, R> {
         self.finish(queue, bell).closing(resident)
     }
 
-    /// To the head if it is due, else published for all, else out of the pool.
+    /// To the head if it must, else published for all, else out of the pool.
     fn give_locked(
         &self,
         queue: &mut Queue<R>,
@@ -186,7 +186,7 @@ impl<T, R: Clone> Core<T, R> {
             self.slot(claim.slot()).hold_by_pool(&claim);
             return (None, None);
         }
-        if queue.head_is_due(now) {
+        if queue.head_is_due(self.capacity(), now) {
             return (queue.settle_head(Fate::Granted(claim)), None);
         }
         let slot = claim.slot();

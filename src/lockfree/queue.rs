@@ -142,11 +142,15 @@ impl<R> Queue<R> {
         self.waiting.first_key_value().is_some_and(|(number, _)| *number == seat.number)
     }
 
-    /// The head, if it has waited for so long that a return must go to it.
-    pub(super) fn head_is_due(&self, now: impl FnOnce() -> u64) -> bool {
+    /// Whether a return must go to the head, past everybody: it has waited for long, and not all other connections are on their way to
+    /// waiters that have still to wake up. Else nobody would be at work, and with uses shorter than a wake-up nobody ever again: 256
+    /// threads that did no I/O on 4 connections had 0.05 to 2.6 million uses a second, and have 17 with one connection left to whoever runs.
+    pub(super) fn head_is_due(&self, capacity: usize, now: impl FnOnce() -> u64) -> bool {
         let after = self.limits.handoff_after;
-        let due = |head: &Waiter| after == 0 || now().saturating_sub(head.arrived) >= after;
-        self.waiting.first_key_value().is_some_and(|(_, head)| due(head))
+        let granted = self.settled.len();
+        let none_at_work = granted > 0 && granted + 1 >= self.taken(capacity) - self.dialing();
+        let due = |head: &Waiter| !none_at_work && now().saturating_sub(head.arrived) >= after;
+        self.waiting.first_key_value().is_some_and(|(_, head)| after == 0 || due(head))
     }
 
     /// Takes the head out of the queue and settles its fate.

@@ -130,9 +130,12 @@ impl Twin {
             return self.vacate(slot);
         }
         let after = self.limits.handoff_after;
+        let granted = self.settled.len();
+        let none_at_work = granted > 0 && granted + 1 >= self.taken() - self.dialing();
+        let due = |arrived: u64| after == 0 || !none_at_work && now.saturating_sub(arrived) >= after;
         match (&mut self.parked, self.waiting.front()) {
             (Some(parked), _) => drop(parked.insert(slot)),
-            (None, Some((number, arrived))) if after == 0 || now.saturating_sub(*arrived) >= after => {
+            (None, Some((number, arrived))) if due(*arrived) => {
                 self.settled.insert(*number, End::Granted(slot));
                 self.waiting.pop_front();
             }

@@ -1,0 +1,118 @@
+//! Between a caller and its connection the pool makes no system call: a pooled round trip makes exactly those of a connection of one's own,
+//! counted by strace. For a manager that frames its protocol, so that it knows by itself at return whether a reply is due.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpStream;
+use std::process::Command;
+
+use corepool::{Dial, Manager, Outcome, Pool, Verdict, Watch};
+use support::Server;
+
+/// What runs under strace is told by these: with whom to speak, how often, and whether through a pool.
+const ADDRESS: &str = "COREPOOL_TRIPS_ADDRESS";
+const TRIPS: &str = "COREPOOL_TRIPS";
+const POOLED: &str = "COREPOOL_TRIPS_POOLED";
+
+struct Framed(String);
+
+/// A connection, and whether a request of it has no reply yet.
+struct Client {
+    stream: TcpStream,
+    in_flight: bool,
+}
+
+impl Client {
+    fn exchange(&mut self) -> io::Result<()> {
+        self.in_flight = true;
+        support::exchange(&mut self.stream, b"a request")?;
+        self.in_flight = false;
+        Ok(())
+    }
+}
+
+impl Manager for Framed {
+    type Connection = Client;
+    type Error = io::Error;
+
+    fn connect(&self, _: &Dial<'_>) -> io::Result<Client> {
+        Ok(Client { stream: TcpStream::connect(&self.0)?, in_flight: false })
+    }
+
+    fn watch(&self, client: &Client, on: &mut Watch<'_>) {
+        on.socket(&client.stream);
+    }
+
+    fn on_return(&self, client: &mut Client, how: Outcome) -> Verdict {
+        if how == Outcome::Done && !client.in_flight { Verdict::Keep } else { Verdict::Discard }
+    }
+}
+
+/// What runs under strace; without its variables, nothing.
+#[test]
+fn trips() {
+    let Ok(address) = std::env::var(ADDRESS) else { return };
+    let trips = std::env::var(TRIPS).unwrap().parse().unwrap();
+    let framed = Framed(address);
+    if std::env::var_os(POOLED).is_some() {
+        let pool = Pool::builder(framed).max_size(2).min_idle(2).build().unwrap();
+        (0..trips).for_each(|_| pool.with(|client| client.exchange()).unwrap());
+    } else {
+        let mut client = Client { stream: TcpStream::connect(framed.0).unwrap(), in_flight: false };
+        (0..trips).for_each(|_| client.exchange().unwrap());
+    }
+}
+
+/// System calls of the thread that talks to the server, by name, in so many round trips and all that surrounds them.
+fn calls(server: &Server, trips: usize, pooled: bool) -> BTreeMap<String, usize> {
+    let log = std::env::temp_dir().join(format!("corepool-syscalls-{}", std::process::id()));
+    let mut strace = Command::new("strace");
+    strace.arg("-f").arg("-o").arg(&log).arg(std::env::current_exe().unwrap()).args(["--exact", "trips"]);
+    strace.env(ADDRESS, server.address()).env(TRIPS, trips.to_string());
+    if pooled {
+        strace.env(POOLED, "yes");
+    }
+    let output = strace.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&log).unwrap();
+    std::fs::remove_file(&log).unwrap();
+    let mut threads = BTreeMap::<&str, BTreeMap<String, usize>>::new();
+    for line in text.lines() {
+        // `1234 write(3, …`, and `1234 <... read resumed>` for the rest of one that was interrupted by another thread's.
+        let Some((thread, call)) = line.split_once(' ') else { continue };
+        let Some((name, _)) = call.trim_start().split_once('(').filter(|(name, _)| !name.contains(' ')) else {
+            continue;
+        };
+        *threads.entry(thread).or_default().entry(name.to_owned()).or_default() += 1;
+    }
+    threads.into_values().max_by_key(|calls| calls.get("sendto").copied()).unwrap_or_default()
+}
+
+/// Those of one round trip. What its surroundings make now and not then, as a lock met twice, is less than one in ten trips.
+fn calls_a_trip(server: &Server, pooled: bool) -> BTreeMap<String, f64> {
+    let (few, many) = (calls(server, 100, pooled), calls(server, 1_100, pooled));
+    let more = many.into_iter().map(|(name, count)| {
+        let before = few.get(&name).copied().unwrap_or(0);
+        (name, (count as f64 - before as f64) / 1e3)
+    });
+    more.filter(|(_, calls)| calls.abs() >= 0.1).collect()
+}
+
+#[test]
+fn a_pooled_round_trip_makes_those_of_a_connection_of_ones_own() {
+    match Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status() {
+        Ok(status) if status.success() => {}
+        Ok(status) => return println!("skipped: strace may trace nothing here: {status}"),
+        Err(error) => {
+            assert!(std::env::var_os("COREPOOL_REQUIRE_SERVERS").is_none(), "strace: {error}");
+            return println!("skipped: needs strace");
+        }
+    }
+    let server = Server::echo();
+    let (own, pooled) = (calls_a_trip(&server, false), calls_a_trip(&server, true));
+    println!("a round trip: {own:?} with its own, {pooled:?} pooled");
+    assert_eq!(own.values().sum::<f64>(), 2.0, "one to write and one to read");
+    assert_eq!(own, pooled);
+}
