@@ -54,7 +54,8 @@
 //! - A connection is leased to one caller at a time, closed once, and not handed out after its peer's hang-up, its expiry or its retirement has
 //!   been noted. A hang-up that is still on its way is seen by the caller's own I/O: [`Lease::stale`] then says that a retry is safe.
 //! - Nobody waits beside an idle connection, or beside room to open one; no wait is without a bound; every caller that fails is told the cause.
-//! - Callers are served in the order of their arrival once they have waited for `handoff_after`; before, newcomers may be faster.
+//! - Callers are served in the order of their arrival once they have waited for `handoff_after`; before, newcomers may be faster. One
+//!   connection is left to whoever runs, while all others are on their way to callers that have still to wake up.
 //! - A panic in the closure or in any hook costs one connection. Under `panic = "abort"` nothing is contained.
 //! - The user's code never runs on a reactor, or under a lock of the pool.
 //!

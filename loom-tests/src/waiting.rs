@@ -200,11 +200,11 @@ fn one_connection_is_left_to_whoever_runs() {
         let runs = beside(&rig, |rig| rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some());
         rig.give(one, 0);
         rig.give(two, 0);
+        let passed = runs.join().unwrap();
         for seat in [first, second] {
             let claim = rig.wait(&seat, Patience::Endless).unwrap();
             rig.give(claim, 0);
         }
-        let passed = runs.join().unwrap();
         rig.at_rest();
         passed
     });

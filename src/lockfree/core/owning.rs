@@ -1,0 +1,175 @@
+//! An owner's ways: take, give, retire, and the notes by which others tell an owner something.
+
+use std::sync::Arc;
+
+use super::super::bits::{Flag, Life, Notes, SlotId};
+use super::super::queue::Queue;
+use super::{Claim, Core, Duty, Fate, Slot};
+use crate::sync::Condvar;
+
+impl<T, R: Clone> Core<T, R> {
+    /// Takes an idle connection of `shard`. Lock-free: one locked read-modify-write when uncontended.
+    ///
+    /// The taker owns the slot, and must look at its notes before anybody uses it.
+    #[inline]
+    pub(crate) fn take(&self, shard: usize) -> Option<Claim> {
+        self.idle.take(shard).map(Claim::of)
+    }
+
+    /// The same for a caller of this very shard.
+    #[inline]
+    pub(crate) fn take_home(&self, shard: usize) -> Option<Claim> {
+        self.idle.take_home(shard).map(Claim::of)
+    }
+
+    /// Gives an owned slot back, idle in `shard`. Lock-free: one locked read-modify-write when uncontended and nobody waits.
+    ///
+    /// `now`, in nanoseconds, is asked only if somebody waits.
+    #[inline]
+    pub(crate) fn give(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
+        let mut duty = Duty::none();
+        let slot = self.slot(claim.slot());
+        self.give_or(claim, slot, shard, now, |owed| duty = owed);
+        duty
+    }
+
+    /// The same for the hot path, which knows where the claim's slot is, and has no duty to look at unless `owing` is called with one.
+    #[inline(always)]
+    pub(crate) fn give_or(
+        &self,
+        claim: Claim,
+        slot: &Slot<T>,
+        shard: usize,
+        now: impl FnOnce() -> u64,
+        owing: impl FnOnce(Duty<T>),
+    ) {
+        let id = claim.slot();
+        if self.idle.publish(shard, id).is_err() {
+            return owing(self.give_slow(claim, shard, now));
+        }
+        // From here on the slot is anybody's. The second look at the notes: the reactor that wrote one in between has found
+        // no bit to clear, thinks "leased" and will not come again (E2).
+        if slot.notes().is_leaving() {
+            owing(self.withdraw(id, shard));
+        }
+    }
+
+    /// A note came in while the slot was being published: whoever clears the bit deals with it.
+    #[cold]
+    fn withdraw(&self, slot: SlotId, shard: usize) -> Duty<T> {
+        if self.idle.remove(shard, slot) { self.settle(Claim::of(slot), shard, || 0) } else { Duty::none() }
+    }
+
+    #[cold]
+    fn give_slow(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
+        let mut queue = self.lock();
+        let (bell, resident) = self.give_locked(&mut queue, claim, shard, now);
+        self.finish(queue, bell).closing(resident)
+    }
+
+    /// To the head if it must, else published for all, else out of the pool.
+    pub(super) fn give_locked(
+        &self,
+        queue: &mut Queue<R>,
+        claim: Claim,
+        shard: usize,
+        now: impl FnOnce() -> u64,
+    ) -> (Option<Arc<Condvar>>, Option<(T, Notes)>) {
+        if queue.closed || self.slot(claim.slot()).notes().is_leaving() {
+            return (None, self.vacate(queue, claim));
+        }
+        if let Some(parked) = &mut queue.parked {
+            // A note that comes from now on finds it here: `dismiss` looks under the lock.
+            parked.insert(claim.slot());
+            self.slot(claim.slot()).hold_by_pool(&claim);
+            return (None, None);
+        }
+        if queue.head_is_due(self.capacity(), now) {
+            return (queue.settle_head(Fate::Granted(claim)), None);
+        }
+        let slot = claim.slot();
+        self.idle.publish_locked(shard, slot);
+        queue.stirred = true;
+        // The second look, as in `give`.
+        if self.slot(slot).notes().is_leaving() && self.idle.remove(shard, slot) {
+            return (None, self.vacate(queue, Claim::of(slot)));
+        }
+        (None, None)
+    }
+
+    /// Ends the ownership that a removal gave: the slot may have begun another life since the remover learned what it did, so
+    /// the notes are read again. Leaving → retire; else it is an ordinary give.
+    pub(crate) fn settle(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
+        if self.slot(claim.slot()).notes().is_leaving() { self.retire(claim) } else { self.give(claim, shard, now) }
+    }
+
+    /// Takes the connection out of the pool, to be closed by the caller; its permit is free at once.
+    pub(crate) fn retire(&self, claim: Claim) -> Duty<T> {
+        let mut queue = self.lock();
+        let resident = self.vacate(&mut queue, claim);
+        self.finish(queue, None).closing(resident)
+    }
+
+    pub(super) fn vacate(&self, queue: &mut Queue<R>, claim: Claim) -> Option<(T, Notes)> {
+        let resident = self.slot(claim.slot()).move_out(&claim);
+        let fresh = queue.vacant.insert(claim.slot());
+        debug_assert!(fresh, "{:?} was vacant already", claim.slot());
+        resident
+    }
+
+    // ---- notes: the reactor's, the sweep's and the limits' word to whoever holds the slot -----------------------------------
+
+    /// Notes `flag` on one life, and takes its connection out of the pool if it is idle; if it is leased, its holder will find the note.
+    ///
+    /// For the flags with which a connection must leave. `None`: that life was over or knew it already, or it is leased.
+    pub(crate) fn dismiss(&self, life: Life, flag: Flag) -> Option<Duty<T>> {
+        // First the note, then the removal: a return that publishes after the removal's look reads the note (E2).
+        if !self.slot(life.slot).note(life.generation, flag) {
+            return None;
+        }
+        if self.idle.remove_anywhere(life.slot) {
+            return Some(self.settle(Claim::of(life.slot), 0, || 0));
+        }
+        self.dismiss_parked(life.slot)
+    }
+
+    /// The noted connection is not idle: leased, or parked by a pause.
+    fn dismiss_parked(&self, slot: SlotId) -> Option<Duty<T>> {
+        let mut queue = self.lock();
+        let parked = queue.parked.as_mut()?;
+        // Not leaving: it is the slot's next life that is parked here.
+        if !self.slot(slot).notes().is_leaving() || !parked.remove(&slot) {
+            return None;
+        }
+        let resident = self.vacate(&mut queue, Claim::of(slot));
+        Some(self.finish(queue, None).closing(resident))
+    }
+
+    /// Every connection in the pool, and whether it looks idle.
+    pub(crate) fn lives(&self) -> Vec<(Life, bool)> {
+        let queue = self.lock();
+        let reserved = queue.reserved();
+        let slots = (0..self.capacity()).map(SlotId::at);
+        let lived_in = slots.filter(|slot| !queue.vacant.contains(slot) && !reserved.contains(slot));
+        let life = |slot: SlotId| {
+            let life = Life { slot, generation: self.slot(slot).notes().generation() };
+            (life, self.idle.look(slot.word()) & slot.mask() != 0)
+        };
+        lived_in.map(life).collect()
+    }
+
+    /// Notes `flag` on one life for its next holder, where it is. For the flags that only ask for a look.
+    pub(crate) fn note(&self, life: Life, flag: Flag) -> bool {
+        self.slot(life.slot).note(life.generation, flag)
+    }
+
+    /// Clears a note that the owner has acted on.
+    pub(crate) fn clear(&self, claim: &Claim, flag: Flag) {
+        self.slot(claim.slot()).clear(claim, flag);
+    }
+
+    /// Takes one slot out of the idle stacks, if it is there.
+    pub(crate) fn remove(&self, slot: SlotId) -> Option<Claim> {
+        self.idle.remove_anywhere(slot).then(|| Claim::of(slot))
+    }
+}

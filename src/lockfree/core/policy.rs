@@ -1,0 +1,79 @@
+//! What changes for the whole pool: limits, refusal, pause, close.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::bits::Notes;
+use super::{Claim, Core, Duty, Fate, Limits};
+use crate::sync::nap;
+
+impl<T, R: Clone> Core<T, R> {
+    /// Changes the limits.
+    pub(crate) fn limit(&self, change: impl FnOnce(&mut Limits)) -> Duty<T> {
+        let mut queue = self.lock();
+        change(&mut queue.limits);
+        self.finish(queue, None)
+    }
+
+    /// From now on waiters and newcomers are told `reason` unless some connection is open; `None` lets them wait again.
+    pub(crate) fn refuse(&self, reason: Option<R>) -> Duty<T> {
+        let mut queue = self.lock();
+        queue.refusal = reason;
+        self.finish(queue, None)
+    }
+
+    /// From now on nobody is given anything: callers wait, returns are parked. What is leased stays so.
+    pub(crate) fn pause(&self) {
+        let mut queue = self.lock();
+        if !queue.closed && queue.parked.is_none() {
+            // WAIT stays behind in every word, so all that comes back comes to the lock.
+            let parked = self.idle.seal();
+            parked.iter().for_each(|slot| self.slot(*slot).hold_by_pool(&Claim::of(*slot)));
+            queue.parked = Some(parked.into_iter().collect());
+            queue.announced = true;
+        }
+    }
+
+    /// Ends a pause: everything parked is idle again. Returns, beside the duty, what has died meanwhile.
+    pub(crate) fn resume(&self) -> (Duty<T>, Vec<(T, Notes)>) {
+        let mut queue = self.lock();
+        let mut dead = Vec::new();
+        for slot in queue.parked.take().into_iter().flatten() {
+            let shard = slot.index() % self.idle.shards();
+            let (bell, resident) = self.give_locked(&mut queue, Claim::of(slot), shard, || 0);
+            debug_assert!(bell.is_none() || queue.limits.handoff_after == 0);
+            bell.inspect(|bell| bell.notify_one());
+            dead.extend(resident);
+        }
+        (self.finish(queue, None), dead)
+    }
+
+    /// Closes: wakes all waiters and takes out all that is idle. What is leased leaves when it is given; nothing enters any more.
+    /// Idempotent.
+    pub(crate) fn close(&self) -> Vec<(T, Notes)> {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.announced = true;
+        let parked = queue.parked.take().into_iter().flatten();
+        let claims: Vec<_> = self.idle.seal().into_iter().chain(parked).map(Claim::of).collect();
+        let residents = claims.into_iter().filter_map(|claim| self.vacate(&mut queue, claim)).collect();
+        let bells: Vec<_> = std::iter::from_fn(|| queue.settle_head(Fate::Closed)).collect();
+        let duty = self.finish(queue, None);
+        debug_assert!(duty.is_none(), "a closed pool dials nothing");
+        bells.iter().for_each(|bell| bell.notify_one());
+        residents
+    }
+
+    /// Sleeps until the pool, which is closed, has no connection left. `left` as for [`wait`](Core::wait). False: the time is up.
+    pub(crate) fn wait_until_empty(&self, mut left: impl FnMut() -> Option<Option<Duration>>) -> bool {
+        let mut queue = self.lock();
+        let emptied = Arc::clone(&queue.emptied);
+        while queue.vacant.len() < self.capacity() {
+            match left() {
+                None => return false,
+                Some(left) => queue = nap(&emptied, queue, &self.queue, left),
+            }
+        }
+        true
+    }
+}

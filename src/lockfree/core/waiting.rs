@@ -1,0 +1,96 @@
+//! A waiter's ways: into the queue, out of it, and back to its place.
+
+use std::time::Duration;
+
+use super::super::queue::Queue;
+use super::{Barred, Claim, Core, Duty, Fate, Seat};
+use crate::sync::nap;
+
+impl<T, R: Clone> Core<T, R> {
+    /// Into the queue, at its end. The duty is to be done before [`wait`](Core::wait).
+    pub(crate) fn enqueue(&self, now: u64) -> Result<(Seat, Duty<T>), Barred<R>> {
+        let mut queue = self.lock();
+        if queue.closed {
+            return Err(Barred::Closed);
+        }
+        if let Some(reason) = &queue.refusal
+            && self.none_open(&queue)
+        {
+            return Err(Barred::Refused(reason.clone()));
+        }
+        if queue.waiting.len() >= queue.limits.max_waiters {
+            return Err(Barred::Crowded);
+        }
+        let seat = queue.seat(now);
+        self.announce(&mut queue);
+        queue.sit(&seat);
+        Ok((seat, self.finish(queue, None)))
+    }
+
+    /// Back to its old place: what it was granted turned out to be no good.
+    pub(crate) fn rejoin(&self, seat: &Seat) -> Duty<T> {
+        let mut queue = self.lock();
+        if queue.closed {
+            queue.settled.insert(seat.number, Fate::Closed);
+        } else {
+            self.announce(&mut queue);
+            queue.sit(seat);
+        }
+        self.finish(queue, None)
+    }
+
+    /// WAIT in every word before the first waiter looks (E4, E5).
+    fn announce(&self, queue: &mut Queue<R>) {
+        if !queue.announced {
+            queue.stirred = self.idle.announce();
+            queue.announced = true;
+        }
+    }
+
+    /// Sleeps until the waiter's fate is settled. `left` says how long that may take: `None` once its time is up, and of the rest
+    /// as [`nap`] has it. It runs under the lock and must not block.
+    pub(crate) fn wait(&self, seat: &Seat, mut left: impl FnMut() -> Option<Option<Duration>>) -> (Fate<R>, Duty<T>) {
+        let mut queue = self.lock();
+        loop {
+            if let Some(fate) = queue.settled.remove(&seat.number) {
+                return (fate, Duty::none());
+            }
+            let left = left();
+            // Awake, head or not: an earlier waiter may have come back to its place since the bell rang, and it must ring again
+            // when this one is the head.
+            if let Some(waiter) = queue.waiting.get_mut(&seat.number) {
+                waiter.woken = false;
+            }
+            // The head looks whenever it is awake; anybody looks once more before he gives up.
+            let looks = queue.stirred && (queue.is_head(seat) || left.is_none());
+            if looks {
+                if let Some(claim) = self.scan(&mut queue) {
+                    queue.waiting.remove(&seat.number);
+                    return (Fate::Granted(claim), self.finish(queue, None));
+                }
+                if left.is_some() {
+                    // Somebody was faster. What was idle stood against a dial for this waiter, which is due now.
+                    return (Fate::Open, self.finish(queue, None));
+                }
+            }
+            match left {
+                None => {
+                    queue.waiting.remove(&seat.number);
+                    return (Fate::TimedOut, self.finish(queue, None));
+                }
+                Some(left) => queue = nap(&seat.bell, queue, &self.queue, left),
+            }
+        }
+    }
+
+    fn scan(&self, queue: &mut Queue<R>) -> Option<Claim> {
+        let slot = self.idle.take_any();
+        queue.stirred = slot.is_some();
+        slot.map(Claim::of)
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+}
