@@ -5,6 +5,7 @@
 //! closed and forgotten; whoever holds it at that moment finds it closed and makes it anew, once.
 #![forbid(unsafe_code)]
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
@@ -108,13 +109,16 @@ where
 
     /// Runs `f` with a connection of `key`'s pool: see [`Pool::with`]. Makes the pool if there is none.
     ///
+    /// The key may be borrowed, as `&str` where `K` is `String`: it is made an owned one only for a pool that is new.
+    ///
     /// # Errors
     /// As for [`Pool::with`]; a pool that could not be built is [`GetErrorKind::Down`], with the [`BuildError`] as its source.
-    pub fn with<T, E: From<GetError>>(
-        &self,
-        key: &K,
-        f: impl FnOnce(&mut M::Connection) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub fn with<Q, T, E>(&self, key: &Q, f: impl FnOnce(&mut M::Connection) -> Result<T, E>) -> Result<T, E>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+        E: From<GetError>,
+    {
         loop {
             {
                 let table = self.inner.table.load();
@@ -140,7 +144,11 @@ where
     ///
     /// # Errors
     /// As for [`with`](PoolMap::with).
-    pub fn get(&self, key: &K) -> Result<Lease<'static, M>, GetError> {
+    pub fn get<Q>(&self, key: &Q) -> Result<Lease<'static, M>, GetError>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         loop {
             let pool = self.pool(key).map_err(unbuilt)?;
             match pool.get_owned() {
@@ -154,7 +162,11 @@ where
     ///
     /// # Errors
     /// What [`Builder::build`] said. The next call tries again.
-    pub fn pool(&self, key: &K) -> Result<Pool<M>, BuildError> {
+    pub fn pool<Q>(&self, key: &Q) -> Result<Pool<M>, BuildError>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         loop {
             let found = self.inner.table.load().get(key).cloned();
             let entry = found.unwrap_or_else(|| self.inner.entry(key));
@@ -169,7 +181,7 @@ where
                 // Another's build has failed meanwhile, and the key was forgotten.
                 continue;
             }
-            return match (self.inner.make)(key).build() {
+            return match (self.inner.make)(&key.to_owned()).build() {
                 Ok(pool) => {
                     entry.pool.store(Arc::new(Some(pool.clone())));
                     self.inner.remind();
@@ -194,7 +206,11 @@ where
     }
 
     /// Closes `key`'s pool and forgets it. The next use makes it anew. False if there was none.
-    pub fn remove(&self, key: &K) -> bool {
+    pub fn remove<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
         self.inner.remove(key, |_| true)
     }
 }
@@ -206,7 +222,11 @@ fn unbuilt(error: BuildError) -> GetError {
 }
 
 impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
-    fn entry(&self, key: &K) -> Arc<Entry<M>> {
+    fn entry<Q>(&self, key: &Q) -> Arc<Entry<M>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
         let _one_at_a_time = lock(&self.changing);
         let table = self.table.load();
         if let Some(entry) = table.get(key) {
@@ -218,13 +238,17 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
             seen: Mutex::new((0, clock::now())),
         });
         let mut larger = Table::clone(&table);
-        larger.insert(key.clone(), Arc::clone(&entry));
+        larger.insert(key.to_owned(), Arc::clone(&entry));
         self.table.store(Arc::new(larger));
         entry
     }
 
     /// A pool was found closed, which for an idle one means nothing: another is made. Any other error is the caller's.
-    fn replace_if_closed(&self, key: &K, closed: &Pool<M>, error: GetError) -> Result<(), GetError> {
+    fn replace_if_closed<Q>(&self, key: &Q, closed: &Pool<M>, error: GetError) -> Result<(), GetError>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
         if error.kind() != GetErrorKind::Closed {
             return Err(error);
         }
@@ -233,7 +257,11 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
     }
 
     /// Takes out an entry that came to nothing.
-    fn forget(&self, key: &K, entry: &Arc<Entry<M>>) {
+    fn forget<Q>(&self, key: &Q, entry: &Arc<Entry<M>>)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
         let _one_at_a_time = lock(&self.changing);
         let table = self.table.load();
         if table.get(key).is_some_and(|present| Arc::ptr_eq(present, entry)) {
@@ -244,7 +272,11 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
     }
 
     /// Takes a key's entry out, if `condition` holds for its pool, and closes that.
-    fn remove(&self, key: &K, condition: impl FnOnce(&Pool<M>) -> bool) -> bool {
+    fn remove<Q>(&self, key: &Q, condition: impl FnOnce(&Pool<M>) -> bool) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
         let removed = {
             let _one_at_a_time = lock(&self.changing);
             let table = self.table.load();

@@ -250,6 +250,16 @@ fn remove_closes_it_and_the_next_use_makes_it_anew() {
 }
 
 #[test]
+fn a_borrowed_key_finds_it_and_makes_it() {
+    let map = PoolMap::new(|_: &String| Pool::builder(Fake::default()).max_size(2).opening(Opening::Lazy));
+    map.with("a", |_| Ok::<_, GetError>(())).unwrap();
+    drop(map.get("b").unwrap());
+    map.with(&"a".to_owned(), |_| Ok::<_, GetError>(())).unwrap();
+    assert_eq!((map.len(), map.pool("a").unwrap().stats().leases), (2, 2));
+    assert!(map.remove("a") && !map.remove("a"));
+}
+
+#[test]
 fn the_last_handle_closes_all() {
     let (map, made) = map_with_idle_limit(HOPELESS);
     let other = map.clone();
