@@ -32,6 +32,19 @@ pub(crate) struct Dials {
     running: Vec<Running>,
     /// The tickets of those whose time is up and whose thread has not returned.
     overdue: Vec<u64>,
+    /// Threads that have not returned from what nobody wants any more.
+    disowned: usize,
+}
+
+/// So many times `dials_at_once` may be disowned and under way, before they stand in the way of others.
+const DISOWNED: usize = 4;
+
+impl Dials {
+    /// Threads that may dial, of `most`: one that hangs counts until it returns.
+    fn free(&self, most: usize) -> usize {
+        let spare = (DISOWNED * most).saturating_sub(self.disowned);
+        most.saturating_sub(self.overdue.len()).min(spare)
+    }
 }
 
 /// What a dial was when its thread came back from it.
@@ -167,7 +180,10 @@ impl<M: Manager> Shared<M> {
             // Its thread is free for another.
             Ended::Overdue => self.pace(|_, _| {}),
             // Heard of, but no outage.
-            Ended::Disowned => self.tell_failed(cause),
+            Ended::Disowned => {
+                self.tell_failed(cause);
+                self.pace(|_, _| {});
+            }
         }
         self.ring();
     }
@@ -222,18 +238,22 @@ impl<M: Manager> Shared<M> {
             dials.overdue.swap_remove(place);
             Ended::Overdue
         } else {
+            dials.disowned -= 1;
             Ended::Disowned
         }
     }
 
     /// What is being dialed is not wanted any more: whatever blocks on a socket that it named returns, its permit is free at once, its
-    /// failure is no outage, and what it may still open is closed. Its thread counts no more.
+    /// failure is no outage, and what it may still open is closed. Its thread counts no more, unless very many of them hang.
     pub(crate) fn disown_dials(&self) {
         let disowned = {
             let mut dials = lock(&self.dials);
+            dials.disowned += dials.running.len() + dials.overdue.len();
             dials.overdue.clear();
             std::mem::take(&mut dials.running)
         };
+        // The pace before the permits, which would be dialed with at once.
+        self.pace(|_, _| {});
         for running in disowned {
             running.cut.cut();
             if let Some(duty) = self.core.overdue(running.ticket) {
@@ -277,8 +297,7 @@ impl<M: Manager> Shared<M> {
             let mut backoff = lock(&self.backoff);
             let now = clock::now();
             change(&mut backoff, now);
-            let free = most.saturating_sub(lock(&self.dials).overdue.len());
-            let allowed = backoff.dials(now).min(free);
+            let allowed = backoff.dials(now).min(lock(&self.dials).free(most));
             // Under the lock, so that an older pace cannot overtake a newer one.
             let refused = self.core.refuse(backoff.refusal(now, fail_fast_after));
             let limited = self.core.limit(|limits| limits.dials = allowed);
@@ -418,6 +437,8 @@ fn arrive<M: Manager>(mut run: Attempt<M>, resident: Resident<M>) {
     // Before it can be closed, so that no more are ever closed than were opened.
     count(&pool.counts.opened);
     if let Some(why) = unwanted {
+        // Its thread is free for another.
+        pool.pace(|_, _| {});
         pool.perform(pool.core.dial_failed(opening));
         pool.closer.close(resident, why);
         return;

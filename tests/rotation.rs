@@ -155,6 +155,24 @@ fn a_new_manager_serves_those_who_wait_though_the_old_ones_dials_hang() {
 }
 
 #[test]
+fn whoever_retires_again_and_again_gathers_no_threads_in_a_black_hole() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    script.hang();
+    let builder = Pool::builder(fake).max_size(4).min_idle(4).dials_at_once(2).opening(Opening::Background);
+    let pool = builder.dial_timeout(HOPELESS * 10).build().unwrap();
+    for round in 1..=5 {
+        // Two of this round, and those before it that hang, eight at most.
+        eventually("its dials", || script.under_way() >= usize::min(2 * round, 8));
+        pool.retire(Duration::ZERO);
+    }
+    assert_eq!(script.most_at_once(), 8);
+    script.open();
+    eventually("all are open", || pool.stats().idle == 4);
+    comes_to_rest(&pool);
+}
+
+#[test]
 fn what_is_being_dialed_when_all_are_retired_does_not_stay() {
     let fake = Fake::default();
     let script = fake.script.clone();
