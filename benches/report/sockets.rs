@@ -17,7 +17,7 @@ use crate::table::{Section, Target};
 const OWN: &str = "own connection";
 const COREPOOL: &str = "corepool";
 
-const ROUND: Duration = Duration::from_millis(60);
+const ROUND: Duration = Duration::from_millis(30);
 
 fn trips<'a, S: Read + Write>(
     name: &str,
@@ -49,7 +49,7 @@ where
         trips("r2d2 without test", effort, threads, &r2d2),
         trips("r2d2 as shipped", effort, threads, &shipped),
     ];
-    interleave(effort.rounds(15), contenders)
+    interleave(effort.rounds(31), contenders)
 }
 
 /// As many connections as threads, echo, TCP and Unix sockets. Each server thread shares its client's core, which is the shortest round
