@@ -66,7 +66,7 @@ pub(crate) fn round_trips(effort: Effort) -> Section {
     }
     let names = ["_tcp_1", "", "_unix_1", "_unix_4"];
     for (rounds, name) in rounds.iter().zip(names) {
-        let meaning = "throughput with the pool in between, beside a connection of each thread's own";
+        let meaning = "throughput with the pool in between, beside a connection of each thread's own, client and server on one core";
         let name = format!("roundtrip_vs_dedicated{name}");
         section.row(name, rounds.ratio(OWN, COREPOOL, 0), Target::AtLeast(0.95), meaning);
     }
