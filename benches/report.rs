@@ -111,7 +111,8 @@ fn text(report: &Report) -> String {
     format!(
         "# Results\n\nWritten by `cargo bench --bench report -- --write`. {}.\n\n\
          All sides of a comparison ran in one process, by turns; each figure is the median of its rounds, each ratio the median of the\n\
-         rounds' ratios. A wait is the time from asking for a connection to having it. {met} of {targets} targets met.\n\n{}",
+         rounds' ratios. A wait is the time from asking for a connection to having it; where callers outnumber connections, pools of equal\n\
+         throughput have the same mean wait, so a low median is paid for by those behind it. {met} of {targets} targets met.\n\n{}",
         machine(),
         report.markdown()
     )
