@@ -96,6 +96,11 @@ impl<M: Manager> Closer<M> {
         self.counts[why as usize].load(Ordering::Relaxed)
     }
 
+    /// How many were closed, for whatever reason.
+    pub(crate) fn count_all(&self) -> u64 {
+        CloseReason::ALL.iter().map(|why| self.count(*why)).sum()
+    }
+
     /// Sleeps until nothing is left to close and `gone` says that nothing more will come, or until the deadline. Returns how many closes
     /// have not ended.
     pub(crate) fn wait_until_finished(&self, deadline: Instant, gone: impl Fn() -> bool) -> usize {

@@ -105,8 +105,9 @@ impl<M: Manager> Shared<M> {
         // Release: the manager that was replaced before this; and it comes before the look at what is open. What is admitted before that look
         // is found by it; what is admitted after it reads the new number.
         self.retirements.fetch_add(1, Ordering::Release);
-        self.disown_dials();
         let (idle, leased): (Vec<_>, Vec<_>) = self.core.lives().into_iter().partition(|(_, idle)| *idle);
+        // After the look, or what is dialed with the permits that this frees could be found by it.
+        self.disown_dials();
         leased.iter().for_each(|(life, _)| self.dismiss(*life, Notes::RETIRED));
         if over.is_zero() {
             idle.iter().for_each(|(life, _)| self.dismiss(*life, Notes::RETIRED));
@@ -154,8 +155,7 @@ impl<M: Manager> Shared<M> {
 
     /// Closes, and waits for all that is leased and all closes until the deadline.
     pub(crate) fn drain(&self, limit: Duration) -> DrainReport {
-        let closed = || -> u64 { CloseReason::ALL.iter().map(|why| self.closer.count(*why)).sum() };
-        let before = closed();
+        let before = self.closer.count_all();
         let deadline = clock::now().saturating_add(nanos(limit));
         self.close();
         self.core.wait_until_empty(|| {
@@ -163,12 +163,15 @@ impl<M: Manager> Shared<M> {
             (now < deadline).then(|| Some(until(deadline, now)))
         });
         // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its connection is on its way.
-        let gone =
-            || closed() + self.counts.detached.load(Ordering::Relaxed) >= self.counts.opened.load(Ordering::Relaxed);
+        let gone = || self.gone() >= self.counts.opened.load(Ordering::Relaxed);
         let ends = Instant::now() + until(deadline, clock::now());
         let closing = self.closer.wait_until_finished(ends, gone);
         let holders = self.core.lives().into_iter().map(|(life, _)| self.core.slot(life.slot).holder());
         let leased = holders.filter(|holder| holder.is_caller()).map(|holder| thread::name(holder.thread));
-        DrainReport { closed: (closed() - before).saturating_sub(closing as u64), closing, leased: leased.collect() }
+        DrainReport {
+            closed: (self.closer.count_all() - before).saturating_sub(closing as u64),
+            closing,
+            leased: leased.collect(),
+        }
     }
 }

@@ -12,7 +12,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use crate::clock::{NEVER, nanos};
+use crate::clock::{self, NEVER, nanos};
 use crate::lockfree::bits::{Life, Notes};
 use crate::lockfree::core::Core;
 use crate::lockfree::slot::Holder;
@@ -143,7 +143,6 @@ impl Sweep {
         // Zero needs no note: those that are looked at on every checkout have one from birth.
         let aged_after = if settings.probe_after.is_zero() { step } else { nanos(settings.probe_after) };
         self.seen.retain(|seen| core.slot(seen.life.slot).notes().generation() == seen.life.generation);
-        let idle: Vec<u64> = (0..core.idle().words()).map(|word| core.idle().look(word)).collect();
         let mut spare = self.seen.len().saturating_sub(settings.min_idle);
         let mut due = NEVER;
         let mut to_ping = Vec::new();
@@ -158,15 +157,17 @@ impl Sweep {
                 continue;
             }
             due = due.min(seen.expires).min(seen.retires);
-            let is_idle = idle[seen.life.slot.word()] & seen.life.slot.mask() != 0;
+            // The uses before the idle word: a use that ends between the two is a change to the next look.
             let (uses, holder) = (slot.uses(), slot.holder());
+            let is_idle = core.idle().look(seen.life.slot.word()) & seen.life.slot.mask() != 0;
             if !is_idle && !holder.is_caller() {
                 // Between two owners, parked, or out for a ping, which resets no age.
                 due = due.min(now.saturating_add(step));
                 continue;
             }
             if (uses, holder, is_idle) != (seen.uses, seen.holder, seen.idle) {
-                (seen.uses, seen.holder, seen.idle, seen.since) = (uses, holder, is_idle, now);
+                // The clock after the look: `now` may be older than what was seen, and nothing may end before its time.
+                (seen.uses, seen.holder, seen.idle, seen.since) = (uses, holder, is_idle, clock::now());
                 seen.reported = false;
                 due = due.min(now.saturating_add(step));
                 continue;

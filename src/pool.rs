@@ -181,7 +181,8 @@ impl<M: Manager> Pool<M> {
     /// Whether all that must hold when nothing is under way does hold. For tests, which make sure that nothing is.
     #[doc(hidden)]
     pub fn at_rest(&self) -> Result<(), String> {
-        self.shared.core.at_rest()
+        self.shared.core.at_rest()?;
+        self.shared.balances()
     }
 }
 

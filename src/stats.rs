@@ -230,6 +230,19 @@ impl<M: Manager> Shared<M> {
             closed: CloseReason::ALL.map(|why| self.closer.count(why)),
         }
     }
+
+    /// Connections that have left the pool: to be closed, or with whoever detached them.
+    pub(crate) fn gone(&self) -> u64 {
+        // Relaxed: statistics.
+        self.closer.count_all() + self.counts.detached.load(Ordering::Relaxed)
+    }
+
+    /// Whether every connection that was opened is in the pool or was counted when it left: so once nothing is under way.
+    pub(crate) fn balances(&self) -> Result<(), String> {
+        // Relaxed: statistics.
+        let (opened, open, gone) = (self.counts.opened.load(Ordering::Relaxed), self.core.census().open, self.gone());
+        if opened == open as u64 + gone { Ok(()) } else { Err(format!("{opened} opened, {open} open, {gone} gone")) }
+    }
 }
 
 impl fmt::Display for Stats {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use corepool::{CloseReason, GetErrorKind, Lease, Opening, Pool, Reactors, TcpManager, Verdict};
 use support::{
-    Counting, Fake, FakeError, HOPELESS, Hooked, ON_PURPOSE, Server, chain, comes_to_rest, eventually, hush, local_port,
+    Canary, Counting, Fake, FakeError, HOPELESS, Hooked, ON_PURPOSE, Server, chain, comes_to_rest, eventually, hush,
+    local_port,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -147,15 +148,14 @@ fn the_order_of_arrival_survives_discards() {
 fn one_that_dies_while_its_hook_runs_is_not_handed_out() {
     let server = Arc::new(Server::echo());
     let (reactors, kills) = (Reactors::new(1), Arc::clone(&server));
-    let (seen, asked) = (reactors.clone(), AtomicUsize::new(0));
+    let (canary, seen, asked) = (Canary::new(&reactors), reactors.clone(), AtomicUsize::new(0));
     let manager = Hooked::new(TcpManager::new(server.address())).probe_after(HOPELESS).on_checkout(move |conn| {
         // The first three die in the hands of the hook, which notices nothing.
         if asked.fetch_add(1, Ordering::SeqCst) < 3 {
             let before = seen.events();
             kills.close(local_port(conn));
             eventually("the reactor is told", || seen.events() > before);
-            // It notes it in the next microseconds, and nothing outside says when.
-            thread::sleep(20 * MS);
+            canary.dies();
         }
         Ok(Verdict::Keep)
     });

@@ -88,7 +88,7 @@ fn in_vain_on_real_sockets_it_names_the_address() {
     let server = Server::echo();
     let address = server.address();
     server.refuse();
-    let builder = Pool::builder(TcpManager::new(address.clone())).max_size(1).opening(Opening::Wait(20 * MS));
+    let builder = Pool::builder(TcpManager::new(address.clone())).max_size(1).opening(Opening::Wait(400 * MS));
     let text = chain(&builder.build().unwrap_err());
     let (begins, ends) = ("opened 0 of the 1 connections to begin with in ", "Connection refused (os error 111)");
     assert!(text.starts_with(begins) && text.ends_with(ends) && text.contains(&address), "{text}");
@@ -113,9 +113,9 @@ fn a_build_that_failed_leaves_nothing_behind() {
     script.hang();
     script.let_through(2);
     let (manager, census) = Counting::new(fake);
-    let builder = Pool::builder(manager).max_size(4).min_idle(4).opening(Opening::Wait(50 * MS));
+    let builder = Pool::builder(manager).max_size(4).min_idle(4).opening(Opening::Wait(400 * MS));
     let error = builder.build().unwrap_err();
-    assert_eq!(opened(&error, 50 * MS), (2, 4));
+    assert_eq!(opened(&error, 400 * MS), (2, 4));
     eventually("the two are closed", || census.opened() == 2 && census.alive() == 0);
     // Nor does what is still being dialed stay, and nothing is dialed in its place.
     script.open();

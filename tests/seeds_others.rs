@@ -50,19 +50,19 @@ fn defect_13_an_expired_connection_is_handed_out_again() {
     let (manager, census) = Counting::new(Fake::default());
     let builder = Pool::builder(manager).max_size(2).min_idle(0).opening(Opening::Lazy);
     let pool = builder.max_lifetime(Some(20 * MS)).build().unwrap();
-    let expired = |so_far| eventually("it expires", || pool.stats().closed(CloseReason::Expired) == so_far);
-    for round in 0..5 {
+    let expired = || pool.stats().closed(CloseReason::Expired);
+    for _ in 0..5 {
         let older = pool.get_timeout(HOPELESS).unwrap();
         // By more than the jitter, 2 ms, so that the older one has expired once the younger has.
         thread::sleep(5 * MS);
         let younger = pool.get_timeout(HOPELESS).unwrap();
-        let ids = [older.id(), younger.id()];
+        let (ids, before) = ([older.id(), younger.id()], expired());
         drop(younger);
         // The idle one goes by itself. What was noted of the other in the same look is heeded when it comes back.
-        expired(2 * round + 1);
+        eventually("it expires", || expired() == before + 1);
         assert_eq!(pool.stats().open, 1);
         drop(older);
-        assert_eq!((pool.stats().open, pool.stats().closed(CloseReason::Expired)), (0, 2 * round + 2));
+        assert_eq!((pool.stats().open, expired()), (0, before + 2));
         let next = pool.get_timeout(HOPELESS).unwrap();
         assert!(!ids.contains(&next.id()), "{} again", next.id());
         Lease::discard(next);
@@ -286,8 +286,10 @@ fn defect_21_a_stale_registration_removed_by_its_number_hits_another_connection(
         reused += usize::from(numbers[0] == third.as_fd().as_raw_fd() || numbers[0] == fourth.as_fd().as_raw_fd());
         drop((third, fourth));
         ports.into_iter().for_each(|port| server.close(port));
-        eventually("both are seen to be dead", || pool.stats().open == 0);
-        assert_eq!(pool.stats().closed(CloseReason::PeerClosed), 2 * (round + 1), "reused: {reused}");
+        eventually("both are seen to be dead", || {
+            let stats = pool.stats();
+            (stats.open, stats.closed(CloseReason::PeerClosed)) == (0, 2 * (round + 1))
+        });
     }
     assert!(reused > 0, "no descriptor number was ever used again");
 }

@@ -53,7 +53,11 @@ fn a_timeout_while_the_endpoint_is_down_has_the_cause() {
     let fake = Fake::default();
     fake.script.fail("nobody is at home");
     let pool = Pool::builder(fake).max_size(2).opening(Opening::Lazy).fail_fast_after(HOPELESS * 10).build().unwrap();
-    let error = pool.get_timeout(50 * MS).unwrap_err();
+    let mut error = pool.get_timeout(50 * MS).unwrap_err();
+    eventually("a dial has failed by then", || {
+        error = pool.get_timeout(50 * MS).unwrap_err();
+        error.source().is_some()
+    });
     assert_eq!(text(&error, 50 * MS), "timed out after … ms waiting for a connection (0 open, 0 idle, 0 waiting)");
     assert_eq!(error.source().unwrap().to_string(), "nobody is at home");
     assert_eq!(error.cause().unwrap().to_string(), "nobody is at home");
@@ -146,7 +150,7 @@ fn a_short_wait_is_short_whatever_dials_do() {
     assert_eq!(pool.get_timeout(20 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
     assert!(begun.elapsed() < HOPELESS);
     // The dial goes on, and its result is parked.
-    assert_eq!(script.under_way(), 1);
+    eventually("it is under way", || script.under_way() == 1);
     script.open();
     eventually("parked", || pool.stats().idle == 1);
 }

@@ -258,10 +258,6 @@ impl IdleStacks {
         (0..self.shards).map(|shard| self.count(shard)).sum()
     }
 
-    pub(crate) fn words(&self) -> usize {
-        self.words
-    }
-
     /// A take by this shard's callers found it empty and stole. True for every eighth in a row: connections are scarce here.
     pub(crate) fn note_steal(&self, shard: usize) -> bool {
         // Relaxed: a count for a heuristic.

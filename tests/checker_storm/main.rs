@@ -24,10 +24,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use checker::{Checker, Facts, LONGEST_LIFE};
-use corepool::{CloseReason, GetErrorKind, Lease, Pool, Reactors, TcpManager};
-use support::{
-    Counting, HOPELESS, ON_PURPOSE, Server, Watchdog, comes_to_rest, eventually, exchange, hush, local_port,
-};
+use corepool::{CloseReason, GetErrorKind, Lease, Pool, Reactors};
+use support::{Canary, Counting, ON_PURPOSE, Server, Watchdog, comes_to_rest, eventually, exchange, hush};
 
 const MS: Duration = Duration::from_millis(1);
 const THREADS: usize = 8;
@@ -69,7 +67,7 @@ struct Weather<'a> {
     facts: &'a Arc<Facts>,
     server: &'a Server,
     /// A connection of another pool on the same reactor: once its end is seen, all that came before it has been.
-    canary: &'a Pool<TcpManager>,
+    canary: Canary,
     /// It stays on one core.
     pinned: bool,
     census: Vec<Arc<support::Census>>,
@@ -157,9 +155,7 @@ impl Weather<'_> {
         if cfg!(corepool_unwatched) || !self.pinned {
             return;
         }
-        let before = self.canary.stats().closed(CloseReason::PeerClosed);
-        self.server.close(local_port(&*self.canary.get_timeout(HOPELESS).unwrap()));
-        eventually("the canary's end is seen", || self.canary.stats().closed(CloseReason::PeerClosed) > before);
+        self.canary.dies();
         let mut known = self.facts.known.lock().unwrap();
         let dead = Arc::make_mut(&mut known.dead);
         dead.extend(killed);
@@ -184,8 +180,7 @@ fn nothing_is_handed_out_that_is_known_to_be_unfit() {
     let server = Server::echo();
     let facts = Arc::new(Facts::default());
     let reactors = Reactors::new(1);
-    let canary = Pool::builder(TcpManager::new(server.address())).max_size(1).reactors(reactors.clone());
-    let canary = canary.max_lifetime(None).build().unwrap();
+    let canary = Canary::new(&reactors);
     let (manager, census) = Counting::new(Checker::new(&server, 0, &facts));
     let builder = Pool::builder(manager).max_size(4).capacity(8).shards(2).reactors(reactors);
     let pool = builder.max_lifetime(Some(LONGEST_LIFE)).build().unwrap();
@@ -195,7 +190,7 @@ fn nothing_is_handed_out_that_is_known_to_be_unfit() {
         pool: &pool,
         facts: &facts,
         server: &server,
-        canary: &canary,
+        canary,
         pinned: false,
         census: vec![census],
         done: [0; 5],

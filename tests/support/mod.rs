@@ -3,6 +3,7 @@
 //! Nothing here sleeps as a synchronisation: a test waits for a condition, and a limit says when that has become hopeless.
 #![allow(dead_code, unused_imports, reason = "each test takes only a part of it")]
 
+mod canary;
 mod census;
 mod fake;
 mod heard;
@@ -17,6 +18,7 @@ use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use canary::Canary;
 pub(crate) use census::{Census, Counted, Counting};
 pub(crate) use fake::{Fake, FakeError, Script, Thing};
 pub(crate) use heard::Heard;
