@@ -80,11 +80,13 @@ fn drain_names_the_threads_that_hold_on() {
         held.wait();
         let begun = Instant::now();
         let mut report = pool.drain(20 * MS);
-        assert!(begun.elapsed() >= 20 * MS);
+        let lasted = begun.elapsed();
+        // What fails from here on keeps nobody at a barrier.
+        go.wait();
+        assert!(lasted >= 20 * MS, "{lasted:?}");
         report.leased.sort();
         assert_eq!((report.leased.as_slice(), report.is_complete()), (&["mailer".into(), "reports".into()][..], false));
-        assert_eq!(report.closed, 1);
-        go.wait();
+        assert_eq!(report.closed as usize + report.closing, 1);
     });
     assert!(pool.drain(HOPELESS).is_complete());
     eventually("each is closed", || census.closed(CloseReason::PoolClosed) == 3 && census.alive() == 0);

@@ -76,9 +76,9 @@ fn in_vain_it_says_why() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.fail("nobody is at home");
-    let builder = Pool::builder(fake).max_size(4).min_idle(2).opening(Opening::Wait(120 * MS));
+    let builder = Pool::builder(fake).max_size(4).min_idle(2).opening(Opening::Wait(300 * MS));
     let error = builder.build().unwrap_err();
-    assert_eq!(opened(&error, 120 * MS), (0, 2));
+    assert_eq!(opened(&error, 300 * MS), (0, 2));
     assert_eq!(error.source().unwrap().to_string(), "nobody is at home");
     assert!(script.dials() >= 2, "and it did try again");
 }

@@ -151,10 +151,10 @@ fn an_overdue_dial_counts_until_its_thread_is_back() {
 #[test]
 fn every_waiter_is_told_the_cause() {
     // Once by their deadlines, once by being refused together.
-    for (fail_fast_after, kind) in [(LATE, GetErrorKind::TimedOut), (150 * MS, GetErrorKind::Down)] {
+    for (fail_fast_after, kind) in [(LATE, GetErrorKind::TimedOut), (400 * MS, GetErrorKind::Down)] {
         let pool = Pool::builder(down()).max_size(4).opening(Opening::Lazy).fail_fast_after(fail_fast_after);
         let pool = pool.build().unwrap();
-        let limit = if kind == GetErrorKind::Down { HOPELESS } else { 150 * MS };
+        let limit = if kind == GetErrorKind::Down { HOPELESS } else { 400 * MS };
         thread::scope(|scope| {
             let waiters: Vec<_> =
                 (0..8).map(|_| scope.spawn(|| pool.get_timeout(limit).map(drop).unwrap_err())).collect();

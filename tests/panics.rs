@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use corepool::{CloseReason, GetErrorKind, Manager, Opening, Outcome, Pool, TcpManager, Verdict};
 use support::{
-    Census, Counting, Fake, HOPELESS, Hooked, ON_PURPOSE, Server, comes_to_rest, eventually, hush, local_port, panics,
+    Census, Counting, Fake, HOPELESS, Hooked, ON_PURPOSE, Server, comes_to_rest, error_with_a_cause, eventually, hush,
+    local_port, panics,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -79,7 +80,7 @@ fn in_connect() {
     let script = fake.script.clone();
     script.panic();
     let pool = Pool::builder(fake).max_size(1).opening(Opening::Lazy).fail_fast_after(HOPELESS * 10).build().unwrap();
-    let error = pool.get_timeout(20 * MS).unwrap_err();
+    let error = error_with_a_cause(&pool, 20 * MS);
     assert_eq!(error.kind(), GetErrorKind::TimedOut);
     assert_eq!(error.cause().unwrap().to_string(), format!("the manager panicked: {ON_PURPOSE}: a dial"));
     script.open();

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corepool::{GetError, GetErrorKind, Opening, Pool};
-use support::{Counting, Fake, HOPELESS, comes_to_rest, eventually};
+use support::{Counting, Fake, HOPELESS, comes_to_rest, error_with_a_cause, eventually};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -53,11 +53,7 @@ fn a_timeout_while_the_endpoint_is_down_has_the_cause() {
     let fake = Fake::default();
     fake.script.fail("nobody is at home");
     let pool = Pool::builder(fake).max_size(2).opening(Opening::Lazy).fail_fast_after(HOPELESS * 10).build().unwrap();
-    let mut error = pool.get_timeout(50 * MS).unwrap_err();
-    eventually("a dial has failed by then", || {
-        error = pool.get_timeout(50 * MS).unwrap_err();
-        error.source().is_some()
-    });
+    let error = error_with_a_cause(&pool, 50 * MS);
     assert_eq!(text(&error, 50 * MS), "timed out after … ms waiting for a connection (0 open, 0 idle, 0 waiting)");
     assert_eq!(error.source().unwrap().to_string(), "nobody is at home");
     assert_eq!(error.cause().unwrap().to_string(), "nobody is at home");

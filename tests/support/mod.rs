@@ -26,7 +26,7 @@ pub(crate) use hooked::Hooked;
 pub(crate) use server::{Server, local_port};
 pub(crate) use watchdog::{Watchdog, from_environment, storm_length};
 
-use corepool::{Manager, Pool};
+use corepool::{GetError, Manager, Pool};
 
 /// How long a condition may take before a test gives it up. Decides nothing while all is well.
 pub(crate) const HOPELESS: Duration = Duration::from_secs(10);
@@ -56,6 +56,19 @@ pub(crate) fn comes_to_rest<M: Manager>(pool: &Pool<M>) {
         thread::sleep(Duration::from_millis(1));
     }
     panic!("not at rest after {HOPELESS:?}: {last:?}\n{}", pool.stats());
+}
+
+/// The error of a caller that finds no connection once a dial has failed.
+#[track_caller]
+pub(crate) fn error_with_a_cause<M: Manager>(pool: &Pool<M>, limit: Duration) -> GetError {
+    let begun = Instant::now();
+    loop {
+        let error = pool.get_timeout(limit).map(drop).unwrap_err();
+        if error.cause().is_some() {
+            return error;
+        }
+        assert!(begun.elapsed() < HOPELESS, "no dial has failed after {HOPELESS:?}: {error}");
+    }
 }
 
 /// Says `request` and hears the same back.
