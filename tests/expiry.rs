@@ -100,8 +100,8 @@ fn one_that_is_used_stays() {
     });
     assert_eq!((pool.stats().open, census.opened()), (1, 4));
     // It has been used all the time, but from now on it lies idle.
-    eventually("this one, too", || pool.stats().open == 0);
-    assert_eq!(pool.stats().closed(CloseReason::IdleTimeout), 4);
+    eventually("this one, too", || pool.stats().closed(CloseReason::IdleTimeout) == 4);
+    assert_eq!(pool.stats().open, 0);
     census.verify();
 }
 
