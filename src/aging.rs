@@ -50,6 +50,7 @@ impl<M: Manager> Shared<M> {
         // Acquire: what was there to be swept when the time that this takes off was set.
         self.sweep_due.swap(NEVER, Ordering::Acquire);
         self.shards.note_idle(&self.core);
+        self.tell_unpinned();
         let settings = self.settings.load();
         // Relaxed: only this thread begins pings.
         let pings = PINGS_AT_ONCE.saturating_sub(self.pinging.load(Ordering::Relaxed));
@@ -60,6 +61,15 @@ impl<M: Manager> Shared<M> {
         };
         // Relaxed: read by this thread's next tick.
         self.sweep_due.fetch_min(due, Ordering::Relaxed);
+    }
+
+    /// Reactors start when their first connection lands, and find out by themselves; the sweep that follows tells.
+    fn tell_unpinned(&self) {
+        let reactors = self.reactors.unpinned();
+        // Relaxed: only this thread tells.
+        if reactors > self.counts.unpinned_told.swap(reactors, Ordering::Relaxed) {
+            self.observing.tell(|| Event::Unpinned { reactors });
+        }
     }
 
     fn carry_out(&self, finding: Finding) {

@@ -9,7 +9,7 @@ use crate::error::BuildError;
 use crate::lockfree::bits::SlotId;
 use crate::manager::Manager;
 use crate::net::reactor::Reactors;
-use crate::observe::{Event, Observer, Observing};
+use crate::observe::{Observer, Observing};
 use crate::pool::Pool;
 use crate::settings::{Opening, SHARDS_LIMIT, Settings, at_least, within};
 use crate::shared::{Parts, Shared};
@@ -247,10 +247,6 @@ impl<M: Manager> Builder<M> {
                 shared.wait_until_open(wanted, limit)?;
                 shared.set_floor(min_idle);
             }
-        }
-        let unpinned = shared.reactors.unpinned();
-        if unpinned > 0 {
-            shared.observing.tell(|| Event::Unpinned { reactors: unpinned });
         }
         Ok(Pool { shared })
     }

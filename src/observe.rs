@@ -92,7 +92,8 @@ pub enum Event {
         /// The thread that it runs on.
         thread: String,
     },
-    /// A reactor could not be pinned to its core, which a sandbox may forbid; it runs unpinned.
+    /// A reactor could not be pinned to its core, which a sandbox may forbid; it runs unpinned. Told within about a second of its
+    /// first connection, and again if more do.
     Unpinned {
         /// How many of the reactors run so.
         reactors: usize,

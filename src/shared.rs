@@ -86,6 +86,8 @@ pub(crate) struct Counts {
     pub(crate) detached: AtomicU64,
     pub(crate) hooks_overran: AtomicU64,
     pub(crate) holds_exceeded: AtomicU64,
+    /// Unpinned reactors that the observer has been told of.
+    pub(crate) unpinned_told: AtomicUsize,
 }
 
 /// Adds one to a counter.
