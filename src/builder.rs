@@ -39,26 +39,9 @@ pub struct Builder<M: Manager> {
 
 impl<M: Manager> Builder<M> {
     fn new(manager: M) -> Self {
-        let settings = Settings {
-            max_size: 0,
-            min_idle: 1,
-            wait_timeout: Duration::from_secs(1),
-            max_waiters: usize::MAX,
-            handoff_after: Duration::from_millis(1),
-            dial_timeout: Duration::from_secs(5),
-            dials_at_once: 4,
-            fail_fast_after: Duration::from_secs(1),
-            close_timeout: Duration::from_secs(1),
-            probe_after: Duration::ZERO,
-            idle_timeout: Some(Duration::from_secs(10 * 60)),
-            max_lifetime: Some(Duration::from_secs(30 * 60)),
-            ping_interval: None,
-            ping_timeout: Duration::from_secs(1),
-            hold_limit: None,
-            cut_held: false,
-        };
         let opening = Opening::Wait(Duration::from_secs(5));
         let (shards, reactors, max_size, capacity, probe_after, observer) = (None, None, None, None, None, None);
+        let settings = Settings::usual();
         Builder { manager, shards, reactors, max_size, capacity, probe_after, opening, observer, settings }
     }
 

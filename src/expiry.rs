@@ -221,3 +221,39 @@ impl Sweep {
         due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lockfree::queue::Limits;
+
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    /// A reactor may be off its core between the look at the clock and the look at the connections.
+    #[test]
+    fn a_late_look_ends_nothing_early() {
+        let core: Core<(), ()> =
+            Core::new(1, 1, Limits { max_size: 1, floor: 0, dials: 1, max_waiters: 1, handoff_after: 0 });
+        let opening = core.demand().unwrap().dial.into_iter().next().unwrap();
+        let (claim, life) = core.admit(opening, (), false).unwrap();
+        assert!(core.land(claim, 0, clock::now).is_none());
+        let settings = Settings { min_idle: 0, idle_timeout: Some(LIMIT), ..Settings::usual() };
+        let mut sweep = Sweep::default();
+        sweep.extend([Birth::new(life, clock::now(), core.slot(life.slot).uses(), None, Weak::<[Watched; 0]>::new())]);
+
+        let tick = clock::now();
+        while clock::now() < tick + nanos(LIMIT) {
+            std::thread::yield_now();
+        }
+        let claim = core.take(0).unwrap();
+        core.slot(life.slot).begin_use(&claim);
+        core.slot(life.slot).end_use(&claim);
+        assert!(core.give(claim, 0, clock::now).is_none());
+        let mut found = 0;
+        sweep.run(tick, &core, &settings, 0, |_| found += 1);
+        sweep.run(tick + nanos(LIMIT), &core, &settings, 0, |_| found += 1);
+        assert_eq!(found, 0, "it was used a moment ago");
+        sweep.run(clock::now() + nanos(LIMIT), &core, &settings, 0, |_| found += 1);
+        assert_eq!(found, 1);
+    }
+}

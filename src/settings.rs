@@ -72,6 +72,28 @@ pub(crate) const PINGS_AT_ONCE: usize = 4;
 pub(crate) const SHARDS_LIMIT: usize = 1_024;
 
 impl Settings {
+    /// The defaults, but for `max_size`, which depends on the shards.
+    pub(crate) fn usual() -> Self {
+        Settings {
+            max_size: 0,
+            min_idle: 1,
+            wait_timeout: Duration::from_secs(1),
+            max_waiters: usize::MAX,
+            handoff_after: Duration::from_millis(1),
+            dial_timeout: Duration::from_secs(5),
+            dials_at_once: 4,
+            fail_fast_after: Duration::from_secs(1),
+            close_timeout: Duration::from_secs(1),
+            probe_after: Duration::ZERO,
+            idle_timeout: Some(Duration::from_secs(10 * 60)),
+            max_lifetime: Some(Duration::from_secs(30 * 60)),
+            ping_interval: None,
+            ping_timeout: Duration::from_secs(1),
+            hold_limit: None,
+            cut_held: false,
+        }
+    }
+
     /// Checks all of them. The pool has this many slots.
     pub(crate) fn check(&self, capacity: usize) -> Result<(), BuildError> {
         if self.max_size == 0 || self.max_size > capacity {

@@ -97,13 +97,13 @@ fn defect_14_validation_is_outside_the_wait_budget() {
 fn defect_15_only_one_waiter_learns_the_cause() {
     let fake = Fake::default();
     fake.script.fail("nobody is at home");
-    let pool = Pool::builder(fake).max_size(8).opening(Opening::Lazy).fail_fast_after(200 * MS).build().unwrap();
+    let pool = Pool::builder(fake).max_size(8).opening(Opening::Lazy).fail_fast_after(600 * MS).build().unwrap();
     thread::scope(|scope| {
         // Some run out of time before the pool gives up, some are told by it.
         let callers: Vec<_> = (0..16)
             .map(|n| {
                 let pool = &pool;
-                scope.spawn(move || pool.get_timeout(if n % 2 == 0 { 60 * MS } else { HOPELESS }).map(drop))
+                scope.spawn(move || pool.get_timeout(if n % 2 == 0 { 300 * MS } else { HOPELESS }).map(drop))
             })
             .collect();
         for caller in callers {
