@@ -163,6 +163,7 @@ impl<M: Manager> Shared<M> {
             (now < deadline).then(|| Some(until(deadline, now)))
         });
         // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its connection is on its way.
+        // Relaxed: statistics, asked again after each close, whose lock orders them.
         let gone = || self.gone() >= self.counts.opened.load(Ordering::Relaxed);
         let ends = Instant::now() + until(deadline, clock::now());
         let closing = self.closer.wait_until_finished(ends, gone);
