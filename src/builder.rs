@@ -5,16 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::engine::{Parts, Shared};
 use crate::error::BuildError;
 use crate::lockfree::bits::SlotId;
 use crate::manager::Manager;
-use crate::net::reactor::Reactors;
 use crate::observe::{Observer, Observing};
+use crate::os::topology::{Dispatch, Topology};
 use crate::pool::Pool;
 use crate::settings::{Opening, SHARDS_LIMIT, Settings, at_least, within};
-use crate::shared::{Parts, Shared};
 use crate::sync::lock;
-use crate::topology::{Dispatch, Topology};
+use crate::watch::reactor::Reactors;
 
 impl<M: Manager> Pool<M> {
     /// Begins a pool of this manager's connections, with the default of every setting.
@@ -240,7 +240,7 @@ impl<M: Manager> Shared<M> {
         let begun = Instant::now();
         let mut gate = lock(&self.dialed.0);
         loop {
-            let open = self.core.census().open;
+            let open = self.bag.census().open;
             if open >= wanted {
                 return Ok(());
             }

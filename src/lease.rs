@@ -6,11 +6,11 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use crate::engine::resident::Resident;
+use crate::engine::{Shared, count};
+use crate::lockfree::bag::{Claim, Slot};
 use crate::lockfree::bits::Notes;
-use crate::lockfree::core::{Claim, Slot};
 use crate::manager::{CloseReason, Manager, Outcome};
-use crate::resident::Resident;
-use crate::shared::{Shared, count};
 
 /// A connection on loan. It is given back when the lease is dropped, on that thread: [`Manager::on_return`] judges it there.
 ///
@@ -116,7 +116,7 @@ pub(crate) struct Loan<'p, M: Manager> {
 impl<'p, M: Manager> Loan<'p, M> {
     #[inline(always)]
     pub(crate) fn new(pool: &'p Shared<M>, claim: Claim) -> Self {
-        Loan { pool, slot: pool.core.slot(claim.slot()), claim: Some(claim) }
+        Loan { pool, slot: pool.bag.slot(claim.slot()), claim: Some(claim) }
     }
 
     #[inline(always)]
@@ -147,10 +147,7 @@ impl<M: Manager> Drop for Loan<'_, M> {
 
 #[inline(always)]
 fn connection_mut<'a, M: Manager>(slot: &'a Slot<Resident<M>>, claim: &'a mut Claim) -> &'a mut M::Connection {
-    match slot.resident_mut(claim) {
-        Some(resident) => &mut resident.connection,
-        None => unreachable!("a lease has its connection until it ends"),
-    }
+    &mut slot.resident_mut(claim).connection
 }
 
 enum Holder<'p, M: Manager> {
@@ -206,7 +203,7 @@ impl<'p, M: Manager> Lease<'p, M> {
     pub fn detach(mut lease: Self) -> M::Connection {
         count(&lease.pool.counts.detached);
         let resident = lease.claim.take().and_then(|claim| {
-            let mut duty = lease.pool.core.retire(claim);
+            let mut duty = lease.pool.bag.evict(claim);
             let resident = duty.close.take();
             lease.pool.perform(duty);
             resident
@@ -224,7 +221,7 @@ impl<'p, M: Manager> Lease<'p, M> {
     /// says the same. One load; a connection that nobody watches never looks stale.
     pub fn stale(lease: &Self) -> bool {
         let claim = lease.claim.as_ref();
-        claim.is_some_and(|claim| lease.pool.core.slot(claim.slot()).notes().has(Notes::DEAD))
+        claim.is_some_and(|claim| lease.pool.bag.slot(claim.slot()).notes().has(Notes::DEAD))
     }
 }
 
@@ -233,9 +230,8 @@ impl<M: Manager> Deref for Lease<'_, M> {
 
     #[inline]
     fn deref(&self) -> &M::Connection {
-        let resident = self.claim.as_ref().and_then(|claim| self.pool.core.slot(claim.slot()).resident(claim));
-        match resident {
-            Some(resident) => &resident.connection,
+        match &self.claim {
+            Some(claim) => &self.pool.bag.slot(claim.slot()).resident(claim).connection,
             None => unreachable!("a lease has its connection until it ends"),
         }
     }
@@ -245,7 +241,7 @@ impl<M: Manager> DerefMut for Lease<'_, M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Connection {
         match &mut self.claim {
-            Some(claim) => connection_mut(self.pool.core.slot(claim.slot()), claim),
+            Some(claim) => connection_mut(self.pool.bag.slot(claim.slot()), claim),
             None => unreachable!("a lease has its connection until it ends"),
         }
     }
@@ -265,7 +261,7 @@ impl<M: Manager> Drop for Lease<'_, M> {
         } else {
             Outcome::Done
         };
-        let slot = self.pool.core.slot(claim.slot());
+        let slot = self.pool.bag.slot(claim.slot());
         self.pool.check_in(claim, slot, how);
     }
 }

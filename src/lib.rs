@@ -73,54 +73,44 @@
 //!
 //! The minimum supported Rust version is 1.88. There are no features to choose.
 
-mod aging;
-mod background;
-mod backoff;
 mod builder;
-mod checkout;
-mod clock;
-mod closing;
-mod control;
-mod deadlines;
-mod dial;
+mod docs;
+mod engine;
 mod error;
-mod expiry;
-pub mod guide;
 mod lease;
 mod lockfree;
 mod manager;
 mod map;
 mod net;
 mod observe;
+mod os;
 mod pool;
-mod resident;
 mod settings;
-mod shared;
 mod stats;
 mod sync;
-mod sys;
-mod thread;
-mod topology;
+mod watch;
 
 pub use builder::Builder;
-pub use control::DrainReport;
+pub use docs::guide;
+pub use engine::control::DrainReport;
 pub use error::{BuildError, Cause, GetError, GetErrorKind};
 pub use lease::Lease;
 pub use manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
 pub use map::PoolMap;
 pub use net::conn::Conn;
 pub use net::connect_error::ConnectError;
-pub use net::reactor::Reactors;
 pub use net::tcp::TcpManager;
 pub use net::unix::UnixManager;
 pub use observe::{Event, Observer};
 pub use pool::Pool;
 pub use settings::{Opening, Settings};
 pub use stats::{ShardStats, Stats, WaitTimes};
+pub use watch::reactor::Reactors;
 
-/// The core beside a simple twin, for the fuzz target.
+/// The bag beside a simple twin, for the fuzz target.
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "lockfree/twin/mod.rs"]
 pub mod twin;
 
 /// The README's example, compiled.

@@ -5,12 +5,11 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Mutex;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use crate::net::source::Interest;
-use crate::sync::lock;
+use crate::watch::duplicate::{Cut, Duplicate};
+use crate::watch::source::Interest;
 
 /// How connections of one kind are opened, watched, judged and closed. Only [`connect`](Manager::connect) is required.
 ///
@@ -233,51 +232,6 @@ impl<'a> Dial<'a> {
     }
 }
 
-/// Sockets to be shut down under somebody who blocks on them for too long.
-///
-/// Its state: waiting (sockets gather) or cut (what is added later is shut down at once, so that no order of the two loses one).
-#[derive(Debug, Default)]
-pub(crate) struct Cut {
-    state: Mutex<CutState>,
-}
-
-#[derive(Debug, Default)]
-struct CutState {
-    cut: bool,
-    /// A socket was added, and is or will be shut down by a cut.
-    armed: bool,
-    sockets: Vec<OwnedFd>,
-}
-
-impl Cut {
-    pub(crate) fn add(&self, socket: OwnedFd) {
-        let mut state = lock(&self.state);
-        state.armed = true;
-        if state.cut {
-            shut_down(&socket);
-        } else {
-            state.sockets.push(socket);
-        }
-    }
-
-    /// Whether a cut shuts anything down.
-    pub(crate) fn is_armed(&self) -> bool {
-        lock(&self.state).armed
-    }
-
-    /// Shuts down all that was added and will be. Does not block.
-    pub(crate) fn cut(&self) {
-        let mut state = lock(&self.state);
-        state.cut = true;
-        state.sockets.drain(..).for_each(|socket| shut_down(&socket));
-    }
-}
-
-fn shut_down(socket: &OwnedFd) {
-    // Not a socket, or not connected any more: nobody blocks on it then.
-    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
-}
-
 /// Collects what [`Manager::watch`] names.
 #[derive(Debug)]
 pub struct Watch<'a> {
@@ -287,34 +241,18 @@ pub struct Watch<'a> {
 #[derive(Debug)]
 enum Mode<'a> {
     /// At connect: every descriptor is duplicated.
-    Collect(&'a mut io::Result<Vec<Watched>>),
+    Collect(&'a mut io::Result<Vec<Duplicate>>),
     /// At return: the numbers are compared with the known ones.
-    Compare { known: &'a [Watched], at: usize, same: bool },
-}
-
-/// A descriptor that the pool watches, by a duplicate of its own, which keeps the socket open: the peer sees no end before it closes.
-#[derive(Debug)]
-pub(crate) struct Watched {
-    pub(crate) duplicate: OwnedFd,
-    /// The client's own descriptor.
-    pub(crate) number: RawFd,
-    pub(crate) interest: Interest,
-}
-
-impl Watched {
-    /// Whoever blocks on it returns. Does not block.
-    pub(crate) fn shut_down(&self) {
-        shut_down(&self.duplicate);
-    }
+    Compare { known: &'a [Duplicate], at: usize, same: bool },
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn collect(into: &'a mut io::Result<Vec<Watched>>) -> Self {
+    pub(crate) fn collect(into: &'a mut io::Result<Vec<Duplicate>>) -> Self {
         Watch { mode: Mode::Collect(into) }
     }
 
     #[inline]
-    pub(crate) fn compare(known: &'a [Watched]) -> Self {
+    pub(crate) fn compare(known: &'a [Duplicate]) -> Self {
         Watch { mode: Mode::Compare { known, at: 0, same: true } }
     }
 
@@ -356,10 +294,10 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn collect(into: &mut io::Result<Vec<Watched>>, fd: BorrowedFd<'_>, interest: Interest) {
+fn collect(into: &mut io::Result<Vec<Duplicate>>, fd: BorrowedFd<'_>, interest: Interest) {
     let Ok(watched) = into else { return };
     match fd.try_clone_to_owned() {
-        Ok(duplicate) => watched.push(Watched { duplicate, number: fd.as_raw_fd(), interest }),
+        Ok(duplicate) => watched.push(Duplicate { fd: duplicate, number: fd.as_raw_fd(), interest }),
         Err(error) => *into = Err(error),
     }
 }

@@ -15,15 +15,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::background;
 use crate::builder::Builder;
-use crate::clock::{self, NEVER, nanos};
 use crate::error::{BuildError, Cause, Detail, GetError, GetErrorKind};
 use crate::lease::Lease;
 use crate::manager::Manager;
-use crate::net::reactor::{Client, Reactor, Reactors};
+use crate::os::background;
+use crate::os::clock::{self, NEVER, nanos};
 use crate::pool::Pool;
 use crate::sync::lock;
+use crate::watch::reactor::{Handler, Reactor, Reactors};
 
 /// One pool for each key, made on first use. All of them share reactors and background threads.
 ///
@@ -327,7 +327,7 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
     }
 }
 
-impl<K, M> Client for Inner<K, M>
+impl<K, M> Handler for Inner<K, M>
 where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     M: Manager,

@@ -10,9 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::background;
 use crate::error::{Cause, GetErrorKind};
 use crate::manager::CloseReason;
+use crate::os::background;
 use crate::sync::lock;
 
 /// Told of everything that happens in a pool off the hot path. Set by [`Builder::observer`](crate::Builder::observer).

@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkout::Patience;
-use crate::control::DrainReport;
+use crate::engine::Shared;
+use crate::engine::checkout::Patience;
+use crate::engine::control::DrainReport;
 use crate::error::{BuildError, GetError};
 use crate::lease::{Lease, Loan};
 use crate::manager::{Manager, Outcome};
 use crate::settings::Settings;
-use crate::shared::Shared;
 use crate::stats::Stats;
 
 /// A pool of connections for blocking callers: one shard per core, idle connections watched for their peer's hang-up.
@@ -181,7 +181,7 @@ impl<M: Manager> Pool<M> {
     /// Whether all that must hold when nothing is under way does hold. For tests, which make sure that nothing is.
     #[doc(hidden)]
     pub fn at_rest(&self) -> Result<(), String> {
-        self.shared.core.at_rest()?;
+        self.shared.bag.at_rest()?;
         self.shared.balances()
     }
 }

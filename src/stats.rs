@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::clock;
+use crate::engine::{Shared, count};
+use crate::lockfree::bag::Bag;
 use crate::lockfree::bits::SlotId;
-use crate::lockfree::core::Core;
 use crate::manager::{CloseReason, Manager};
-use crate::shared::{Shared, count};
+use crate::os::clock;
 use crate::sync::lock;
 
 /// What a pool looks like and what it has done so far. From [`Pool::stats`](crate::Pool::stats).
@@ -153,9 +153,9 @@ impl Shards {
     }
 
     /// A look at how many are idle.
-    pub(crate) fn note_idle<T, R: Clone>(&self, core: &Core<T, R>) {
+    pub(crate) fn note_idle<T, R: Clone>(&self, bag: &Bag<T, R>) {
         // Relaxed: statistics.
-        self.idle_low.fetch_min(core.idle().total(), Ordering::Relaxed);
+        self.idle_low.fetch_min(bag.idle().total(), Ordering::Relaxed);
     }
 
     /// A caller has found none.
@@ -182,19 +182,19 @@ impl Stats {
 impl<M: Manager> Shared<M> {
     /// How often the pool has been used, and whether it is just now.
     pub(crate) fn activity(&self) -> (u64, bool) {
-        let census = self.core.census();
+        let census = self.bag.census();
         (self.uses(), census.waiting > 0 || census.idle < census.open)
     }
 
     fn uses(&self) -> u64 {
-        (0..self.core.capacity()).map(|index| self.core.slot(SlotId::at(index)).uses()).sum()
+        (0..self.bag.capacity()).map(|index| self.bag.slot(SlotId::at(index)).uses()).sum()
     }
 
     /// A snapshot.
     pub(crate) fn stats(&self) -> Stats {
         // Relaxed, here and below: statistics.
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let census = self.core.census();
+        let census = self.bag.census();
         let idle = census.idle.min(census.open);
         let stolen: u64 = self.shards.stolen.iter().map(read).sum();
         let stolen_per_second = {
@@ -224,8 +224,8 @@ impl<M: Manager> Shared<M> {
             holds_exceeded: read(&self.counts.holds_exceeded),
             unpinned: self.reactors.unpinned(),
             waits: WaitTimes { buckets: std::array::from_fn(|bucket| read(&self.waits.buckets[bucket])) },
-            shards: (0..self.core.idle().shards())
-                .map(|shard| ShardStats { idle: self.core.idle().count(shard), stolen: self.shards.stolen(shard) })
+            shards: (0..self.bag.shards())
+                .map(|shard| ShardStats { idle: self.bag.idle().count(shard), stolen: self.shards.stolen(shard) })
                 .collect(),
             closed: CloseReason::ALL.map(|why| self.closer.count(why)),
         }
@@ -240,7 +240,7 @@ impl<M: Manager> Shared<M> {
     /// Whether every connection that was opened is in the pool or was counted when it left: so once nothing is under way.
     pub(crate) fn balances(&self) -> Result<(), String> {
         // Relaxed: statistics.
-        let (opened, open, gone) = (self.counts.opened.load(Ordering::Relaxed), self.core.census().open, self.gone());
+        let (opened, open, gone) = (self.counts.opened.load(Ordering::Relaxed), self.bag.census().open, self.gone());
         if opened == open as u64 + gone { Ok(()) } else { Err(format!("{opened} opened, {open} open, {gone} gone")) }
     }
 }

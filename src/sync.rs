@@ -47,32 +47,37 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Sleeps on `bell` until it rings or `left` has passed; `None` sleeps until it rings. May return early.
+/// How long to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nap {
+    /// This long at most.
+    For(std::time::Duration),
+    /// Until the bell rings. Only models do: a caller of the crate always has a deadline.
+    #[cfg_attr(not(corepool_loom), allow(dead_code, reason = "as said"))]
+    UntilRung,
+}
+
+/// Sleeps on `bell`. May return early.
 #[cfg(not(corepool_loom))]
 pub(crate) fn nap<'a, T>(
     bell: &Condvar,
     guard: MutexGuard<'a, T>,
     _mutex: &'a Mutex<T>,
-    left: Option<std::time::Duration>,
+    nap: Nap,
 ) -> MutexGuard<'a, T> {
-    match left {
-        None => bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),
-        Some(left) => bell.wait_timeout(guard, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0,
+    match nap {
+        Nap::UntilRung => bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),
+        Nap::For(left) => bell.wait_timeout(guard, left).unwrap_or_else(|poisoned| poisoned.into_inner()).0,
     }
 }
 
 /// The same in a model: loom's timed wait never times out, so a timed nap is an unlock and a relock, after which the model's
 /// clock may say that the time is up. An untimed one sleeps, and loom reports a deadlock if nobody rings.
 #[cfg(corepool_loom)]
-pub(crate) fn nap<'a, T>(
-    bell: &Condvar,
-    guard: MutexGuard<'a, T>,
-    mutex: &'a Mutex<T>,
-    left: Option<std::time::Duration>,
-) -> MutexGuard<'a, T> {
-    match left {
-        None => bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),
-        Some(_) => {
+pub(crate) fn nap<'a, T>(bell: &Condvar, guard: MutexGuard<'a, T>, mutex: &'a Mutex<T>, nap: Nap) -> MutexGuard<'a, T> {
+    match nap {
+        Nap::UntilRung => bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),
+        Nap::For(_) => {
             drop(guard);
             lock(mutex)
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-const GUIDE: &str = include_str!("../src/guide.rs");
+const GUIDE: &str = include_str!("../src/docs/guide.rs");
 
 /// What is in backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {

@@ -1,12 +1,12 @@
 //! What waiting costs beside the sleep itself: an announcement in every word of every shard, and a place in the queue. Measured on the
-//! real core, compiled into the benchmark.
+//! real bag, compiled into the benchmark.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use crate::lockfree::core::{Claim, Core, Fate, Limits, Seat};
+use crate::lockfree::bag::{Bag, Claim, Fate, Limits, Seat};
 use crate::support::rounds::{cores, pin};
 
 const LIMITS: Limits = Limits { max_size: 1, floor: 0, dials: 0, max_waiters: usize::MAX, handoff_after: 0 };
@@ -15,7 +15,7 @@ const LIMITS: Limits = Limits { max_size: 1, floor: 0, dials: 0, max_waiters: us
 ///
 /// Another core has written all the words just before, as it has in a pool whose connections are all out: each line has to be fetched.
 pub(crate) fn announce(shards: usize, slots: usize, times: usize) -> Vec<f64> {
-    let core: Core<u64, ()> = Core::new(shards, slots, LIMITS);
+    let bag: Bag<u64, ()> = Bag::new(shards, slots, LIMITS);
     // Even: the other core's turn; odd: the waiter's.
     let turn = AtomicU32::new(0);
     let await_turn = |mine: u32| {
@@ -33,7 +33,7 @@ pub(crate) fn announce(shards: usize, slots: usize, times: usize) -> Vec<f64> {
             for _ in 0..times {
                 await_turn(0);
                 // Nobody waits, so this changes nothing but whose the lines are.
-                core.idle().retract();
+                bag.idle().retract();
                 pass();
             }
         });
@@ -42,10 +42,10 @@ pub(crate) fn announce(shards: usize, slots: usize, times: usize) -> Vec<f64> {
             let measured = (0..times).map(|_| {
                 await_turn(1);
                 let begun = Instant::now();
-                let (seat, duty) = core.enqueue(0).expect("the core is open");
+                let (seat, duty) = bag.enqueue(0).expect("the bag is open");
                 let took = begun.elapsed();
                 assert!(duty.is_none(), "nothing may be dialed");
-                give_up(&core, &seat);
+                give_up(&bag, &seat);
                 pass();
                 took.as_nanos() as f64 / 1e3
             });
@@ -55,14 +55,14 @@ pub(crate) fn announce(shards: usize, slots: usize, times: usize) -> Vec<f64> {
     })
 }
 
-fn give_up(core: &Core<u64, ()>, seat: &Seat) {
-    let (fate, duty) = core.wait(seat, || None);
+fn give_up(bag: &Bag<u64, ()>, seat: &Seat) {
+    let (fate, duty) = bag.wait(seat, || None);
     assert!(matches!(fate, Fate::TimedOut) && duty.is_none(), "there is nothing to be had");
 }
 
 /// One connection that goes from caller to caller through a queue of so many.
 pub(crate) struct Carousel {
-    core: Core<u64, ()>,
+    bag: Bag<u64, ()>,
     claim: Option<Claim>,
     seats: VecDeque<Seat>,
 }
@@ -70,20 +70,20 @@ pub(crate) struct Carousel {
 impl Carousel {
     /// With `waiters` in the queue, all played by one thread: nobody sleeps.
     pub(crate) fn new(waiters: usize) -> Self {
-        let core = Core::new(1, 1, Limits { dials: 1, ..LIMITS });
-        let duty = core.demand().expect("the core is open");
+        let bag = Bag::new(1, 1, Limits { dials: 1, ..LIMITS });
+        let duty = bag.demand().expect("the bag is open");
         for opening in duty.dial {
-            let (claim, _) = core.admit(opening, 0, false).expect("there is a permit");
-            assert!(core.land(claim, 0, || 0).is_none(), "it only becomes idle");
+            let (claim, _) = bag.admit(opening, 0, false).expect("there is a permit");
+            assert!(bag.land(claim, 0, || 0).is_none(), "it only becomes idle");
         }
-        let claim = core.take(0);
-        let mut carousel = Carousel { core, claim, seats: VecDeque::new() };
+        let claim = bag.take(0);
+        let mut carousel = Carousel { bag, claim, seats: VecDeque::new() };
         (0..waiters).for_each(|_| carousel.join());
         carousel
     }
 
     fn join(&mut self) {
-        let (seat, duty) = self.core.enqueue(0).expect("the core is open");
+        let (seat, duty) = self.bag.enqueue(0).expect("the bag is open");
         assert!(duty.is_none(), "there is no permit");
         self.seats.push_back(seat);
     }
@@ -91,9 +91,9 @@ impl Carousel {
     /// The connection comes back, goes to the head, and whoever had it joins the queue again.
     pub(crate) fn turn(&mut self) {
         let claim = self.claim.take().expect("somebody has it");
-        assert!(self.core.give(claim, 0, || 0).is_none(), "it goes to the head");
+        assert!(self.bag.give(claim, 0, || 0).is_none(), "it goes to the head");
         let head = self.seats.pop_front().expect("somebody waits");
-        match self.core.wait(&head, || None) {
+        match self.bag.wait(&head, || None) {
             (Fate::Granted(claim), _) => self.claim = Some(black_box(claim)),
             (fate, _) => unreachable!("the head was passed over: {fate:?}"),
         }

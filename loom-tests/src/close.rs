@@ -1,7 +1,7 @@
 //! Closing against everything else: whatever is in the pool leaves it once, nothing enters it after, and nobody sleeps on.
 
+use crate::lockfree::bag::Limits;
 use crate::lockfree::bits::Notes;
-use crate::lockfree::core::Limits;
 use crate::rig::{AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, beside, three_threads, two_threads};
 
 const ONE: Limits = Limits { max_size: 1, ..NO_DIALS };
@@ -25,7 +25,7 @@ fn close_against_return() {
 fn close_against_take() {
     let seen = two_threads(|| {
         let rig = Rig::new(2, 1, ONE);
-        let taker = beside(&rig, |rig| rig.core.take(0).map(|claim| rig.give(claim, 1)).is_some());
+        let taker = beside(&rig, |rig| rig.bag.take(0).map(|claim| rig.give(claim, 1)).is_some());
         rig.shut();
         let taken = taker.join().unwrap();
         rig.at_rest();
@@ -78,7 +78,7 @@ fn close_against_a_return_and_the_reactor() {
         let life = rig.life(&claim);
         let giver = beside(&rig, move |rig| rig.give(claim, 0));
         let reactor = beside(&rig, move |rig| {
-            rig.core.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
+            rig.bag.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
         });
         rig.shut();
         giver.join().unwrap();
@@ -113,7 +113,7 @@ fn close_against_one_who_goes_back_to_its_place() {
         let life = rig.life(&claim);
         let seat = rig.enqueue().unwrap();
         rig.give(claim, 0);
-        assert!(rig.core.dismiss(life, Notes::DEAD).is_none(), "it was granted");
+        assert!(rig.bag.dismiss(life, Notes::DEAD).is_none(), "it was granted");
         let closer = beside(&rig, |rig| rig.shut());
         assert_eq!(rig.wait(&seat, Patience::Endless), Err(Got::Closed));
         closer.join().unwrap();

@@ -1,6 +1,6 @@
 //! The idle stacks by themselves: take, give and removal, without anybody waiting.
 
-use crate::lockfree::core::Limits;
+use crate::lockfree::bag::Limits;
 use crate::rig::{NO_DIALS, Rig, beside, two_threads};
 
 /// Without it a taker would use a connection in a state from before its last user's work (E1).
@@ -10,7 +10,7 @@ fn give_publishes_the_connection_to_take() {
         let rig = Rig::new(1, 1, NO_DIALS);
         let claim = rig.must_take(0);
         let giver = beside(&rig, move |rig| rig.give(claim, 0));
-        let uses = rig.core.take(0).map(|claim| {
+        let uses = rig.bag.take(0).map(|claim| {
             let uses = rig.uses(&claim);
             rig.give(claim, 0);
             uses
@@ -27,8 +27,8 @@ fn give_publishes_the_connection_to_take() {
 fn take_against_take_of_the_last_one() {
     let seen = two_threads(|| {
         let rig = Rig::new(1, 1, NO_DIALS);
-        let other = beside(&rig, |rig| rig.core.take(0));
-        let mine = rig.core.take(0);
+        let other = beside(&rig, |rig| rig.bag.take(0));
+        let mine = rig.bag.take(0);
         let theirs = other.join().unwrap();
         let served = (mine.is_some(), theirs.is_some());
         mine.into_iter().chain(theirs).for_each(|claim| rig.give(claim, 0));
@@ -79,9 +79,9 @@ fn take_against_removal() {
         let slot = claim.slot();
         let user = beside(&rig, move |rig| {
             rig.give(claim, 0);
-            rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some()
+            rig.bag.take(0).map(|claim| rig.give(claim, 0)).is_some()
         });
-        let removed = rig.core.remove(slot).map(|claim| rig.give(claim, 0)).is_some();
+        let removed = rig.bag.remove(slot).map(|claim| rig.give(claim, 0)).is_some();
         let taken = user.join().unwrap();
         rig.at_rest();
         (removed, taken)
@@ -97,7 +97,7 @@ fn removal_hides_no_neighbour() {
         let gone = rig.must_take(0);
         let slot = gone.slot();
         rig.give(gone, 0);
-        let reactor = beside(&rig, move |rig| rig.core.remove(slot));
+        let reactor = beside(&rig, move |rig| rig.bag.remove(slot));
         let claim = rig.must_take(0);
         let removed = reactor.join().unwrap();
         assert!(removed.is_some() || claim.slot() == slot);
@@ -113,7 +113,7 @@ fn steal_against_local_take() {
     let seen = two_threads(|| {
         let rig = Rig::new(2, 1, NO_DIALS);
         let thief = beside(&rig, |rig| rig.take(1).map(|claim| rig.give(claim, 1)).is_some());
-        let local = rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some();
+        let local = rig.bag.take(0).map(|claim| rig.give(claim, 0)).is_some();
         let stolen = thief.join().unwrap();
         rig.at_rest();
         (local, stolen)
@@ -128,7 +128,7 @@ fn landing_publishes_the_connection_to_take() {
         let rig = Rig::new(1, 0, Limits { max_size: 1, dials: 1, ..NO_DIALS });
         let opening = rig.ask().dial.pop().unwrap();
         let dialer = beside(&rig, move |rig| assert!(rig.dial(opening)));
-        let taken = rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some();
+        let taken = rig.bag.take(0).map(|claim| rig.give(claim, 0)).is_some();
         dialer.join().unwrap();
         rig.at_rest();
         taken

@@ -1,7 +1,7 @@
 //! Notes against everything that moves a connection: none stays idle with its dead note unread, and none is hit for another's.
 
+use crate::lockfree::bag::Limits;
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::core::Limits;
 use crate::rig::{Got, NO_DIALS, Patience, Rig, beside, three_threads, two_threads};
 
 const ONE: Limits = Limits { max_size: 1, ..NO_DIALS };
@@ -9,7 +9,7 @@ const ONE: Limits = Limits { max_size: 1, ..NO_DIALS };
 impl Rig {
     /// What the reactor does on an event. True: it took the connection out itself.
     fn hang_up(&self, life: Life, flag: crate::lockfree::bits::Flag) -> bool {
-        let dismissed = self.core.dismiss(life, flag);
+        let dismissed = self.bag.dismiss(life, flag);
         let removed = dismissed.is_some();
         dismissed.into_iter().for_each(|duty| self.carry(duty));
         removed
@@ -91,13 +91,13 @@ fn dead_note_against_a_landing() {
     let seen = two_threads(|| {
         let rig = Rig::new(2, 0, Limits { dials: 1, ..ONE });
         let opening = rig.ask().dial.pop().unwrap();
-        let (claim, life) = rig.core.admit(opening, 0, false).unwrap();
+        let (claim, life) = rig.bag.admit(opening, 0, false).unwrap();
         let reactor = beside(&rig, move |rig| rig.hang_up(life, Notes::DEAD));
-        let duty = rig.core.land(claim, 1, crate::rig::clock);
+        let duty = rig.bag.land(claim, 1, crate::rig::clock);
         let turned_back = duty.close.is_some();
         rig.carry(duty);
         let removed = reactor.join().unwrap();
-        rig.core.at_rest().unwrap();
+        rig.bag.at_rest().unwrap();
         assert_eq!(rig.open(), 0);
         (turned_back, removed)
     });
@@ -112,8 +112,8 @@ fn dead_note_against_a_migration() {
         let claim = rig.must_take(0);
         let life = rig.life(&claim);
         rig.give(claim, 0);
-        let there = beside(&rig, |rig| rig.core.take(0).map(|claim| rig.give(claim, 1)).is_some());
-        let back = beside(&rig, |rig| rig.core.take(1).map(|claim| rig.give(claim, 0)).is_some());
+        let there = beside(&rig, |rig| rig.bag.take(0).map(|claim| rig.give(claim, 1)).is_some());
+        let back = beside(&rig, |rig| rig.bag.take(1).map(|claim| rig.give(claim, 0)).is_some());
         rig.hang_up(life, Notes::DEAD);
         let _ = (there.join().unwrap(), back.join().unwrap());
         rig.at_rest();
@@ -129,7 +129,7 @@ fn a_late_event_against_slot_recycling() {
         let claim = rig.must_take(0);
         let life = rig.life(&claim);
         let reactor = beside(&rig, move |rig| rig.hang_up(life, Notes::DEAD));
-        rig.carry(rig.core.retire(claim));
+        rig.carry(rig.bag.evict(claim));
         rig.carry(rig.ask());
         let _ = reactor.join().unwrap();
         rig.at_rest();
@@ -148,7 +148,7 @@ fn a_late_event_against_the_event_of_the_next_life() {
         let life = rig.life(&claim);
         let next = Life { generation: life.generation + 1, ..life };
         let reactor = beside(&rig, move |rig| rig.hang_up(life, Notes::DEAD));
-        rig.carry(rig.core.retire(claim));
+        rig.carry(rig.bag.evict(claim));
         rig.carry(rig.ask());
         rig.hang_up(next, Notes::DEAD);
         let _ = reactor.join().unwrap();
@@ -166,7 +166,7 @@ fn a_late_event_against_a_waiter_for_the_next_life() {
         let life = rig.life(&claim);
         let reactor = beside(&rig, move |rig| rig.hang_up(life, Notes::DEAD));
         let waiter = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
-        rig.carry(rig.core.retire(claim));
+        rig.carry(rig.bag.evict(claim));
         let _ = reactor.join().unwrap();
         assert_eq!(waiter.join().unwrap(), Got::Granted);
         rig.at_rest();
@@ -199,12 +199,12 @@ fn note_against_note() {
         let rig = Rig::new(1, 1, ONE);
         let claim = rig.must_take(0);
         let life = rig.life(&claim);
-        let sweep = beside(&rig, move |rig| assert!(rig.core.note(life, Notes::AGED)));
+        let sweep = beside(&rig, move |rig| assert!(rig.bag.note(life, Notes::AGED)));
         assert!(!rig.hang_up(life, Notes::DEAD));
         sweep.join().unwrap();
         let notes = rig.notes(life);
         assert!(notes.has(Notes::DEAD) && notes.has(Notes::AGED), "{notes:?}");
-        rig.carry(rig.core.settle(claim, 0, crate::rig::clock));
+        rig.carry(rig.bag.give_or_evict(claim, 0, crate::rig::clock));
         rig.at_rest();
     });
 }
@@ -216,8 +216,8 @@ fn note_against_retire() {
         let rig = Rig::new(1, 1, ONE);
         let claim = rig.must_take(0);
         let life = rig.life(&claim);
-        let reactor = beside(&rig, move |rig| rig.core.note(life, Notes::DEAD));
-        let duty = rig.core.retire(claim);
+        let reactor = beside(&rig, move |rig| rig.bag.note(life, Notes::DEAD));
+        let duty = rig.bag.evict(claim);
         let (_, last) = duty.close.as_ref().unwrap();
         let read = last.has(Notes::DEAD);
         rig.carry(duty);
@@ -235,9 +235,9 @@ fn note_against_clear() {
         let rig = Rig::new(1, 1, ONE);
         let claim = rig.must_take(0);
         let life = rig.life(&claim);
-        assert!(rig.core.note(life, Notes::AGED));
+        assert!(rig.bag.note(life, Notes::AGED));
         let reactor = beside(&rig, move |rig| rig.hang_up(life, Notes::DEAD));
-        rig.core.clear(&claim, Notes::AGED);
+        rig.bag.clear(&claim, Notes::AGED);
         rig.give(claim, 0);
         let _ = reactor.join().unwrap();
         rig.at_rest();
@@ -254,8 +254,8 @@ fn dead_note_against_a_look_by_the_sweep() {
         let life = rig.life(&claim);
         rig.give(claim, 0);
         let reactor = beside(&rig, move |rig| rig.hang_up(life, Notes::DEAD));
-        if let Some(claim) = rig.core.remove(life.slot) {
-            rig.carry(rig.core.settle(claim, 1, crate::rig::clock));
+        if let Some(claim) = rig.bag.remove(life.slot) {
+            rig.carry(rig.bag.give_or_evict(claim, 1, crate::rig::clock));
         }
         let _ = reactor.join().unwrap();
         rig.at_rest();

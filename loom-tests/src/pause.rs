@@ -1,20 +1,21 @@
 //! Pause, resume and drain: what is parked is neither lost nor leased, and whoever waits for the end of something is woken.
 
+use crate::lockfree::bag::Limits;
 use crate::lockfree::bits::Notes;
-use crate::lockfree::core::Limits;
 use crate::rig::{AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, beside, three_threads, two_threads};
+use crate::sync::Nap;
 
 const ONE: Limits = Limits { max_size: 1, ..NO_DIALS };
 
 impl Rig {
     fn resume(&self) {
-        let (duty, dead) = self.core.resume();
+        let (duty, dead) = self.bag.resume();
         self.close(dead);
         self.carry(duty);
     }
 
     fn drain(&self) {
-        assert!(self.core.wait_until_empty(|| Some(None)));
+        assert!(self.bag.wait_until_empty(|| Some(Nap::UntilRung)));
     }
 }
 
@@ -25,8 +26,8 @@ fn pause_and_resume_against_a_return() {
         let rig = Rig::new(2, 2, NO_DIALS);
         let claim = rig.must_take(0);
         let giver = beside(&rig, move |rig| rig.give(claim, 1));
-        rig.core.pause();
-        assert!(rig.core.take(0).is_none() && rig.core.take(1).is_none(), "taken during a pause");
+        rig.bag.pause();
+        assert!(rig.bag.take(0).is_none() && rig.bag.take(1).is_none(), "taken during a pause");
         rig.resume();
         giver.join().unwrap();
         rig.at_rest();
@@ -43,7 +44,7 @@ fn pause_and_resume_against_a_return_and_a_waiter() {
             let claim = rig.must_take(0);
             let waiter = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
             let giver = beside(&rig, move |rig| rig.give(claim, 0));
-            rig.core.pause();
+            rig.bag.pause();
             rig.resume();
             assert_eq!(waiter.join().unwrap(), Got::Granted);
             giver.join().unwrap();
@@ -58,11 +59,11 @@ fn timeout_during_a_pause_against_a_return() {
     two_threads(|| {
         let rig = Rig::new(1, 1, ONE);
         let claim = rig.must_take(0);
-        rig.core.pause();
+        rig.bag.pause();
         let giver = beside(&rig, move |rig| rig.give(claim, 0));
         assert_eq!(rig.wait_and_give(0, Patience::Limited), Got::TimedOut);
         giver.join().unwrap();
-        assert!(rig.core.take(0).is_none(), "taken during a pause");
+        assert!(rig.bag.take(0).is_none(), "taken during a pause");
         rig.at_rest();
         rig.resume();
         rig.at_rest();
@@ -78,9 +79,9 @@ fn dead_note_against_pause_and_resume() {
         let life = rig.life(&claim);
         rig.give(claim, 1);
         let reactor = beside(&rig, move |rig| {
-            rig.core.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
+            rig.bag.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
         });
-        rig.core.pause();
+        rig.bag.pause();
         rig.resume();
         reactor.join().unwrap();
         rig.at_rest();
@@ -95,9 +96,9 @@ fn dead_note_against_a_return_into_a_pause() {
         let rig = Rig::new(1, 1, ONE);
         let claim = rig.must_take(0);
         let life = rig.life(&claim);
-        rig.core.pause();
+        rig.bag.pause();
         let reactor = beside(&rig, move |rig| {
-            rig.core.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
+            rig.bag.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
         });
         rig.give(claim, 0);
         reactor.join().unwrap();
@@ -115,11 +116,11 @@ fn a_late_event_against_slot_recycling_in_a_pause() {
         let claim = rig.must_take(0);
         let life = rig.life(&claim);
         let reactor = beside(&rig, move |rig| {
-            rig.core.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
+            rig.bag.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
         });
-        rig.carry(rig.core.retire(claim));
+        rig.carry(rig.bag.evict(claim));
         let opening = rig.ask().dial.pop().unwrap();
-        rig.core.pause();
+        rig.bag.pause();
         assert!(rig.dial(opening));
         reactor.join().unwrap();
         assert_eq!(rig.open(), 1);
@@ -136,7 +137,7 @@ fn close_against_pause_and_resume() {
         two_threads(move || {
             let rig = Rig::new(1, 1, ONE);
             let closer = beside(&rig, |rig| rig.shut());
-            rig.core.pause();
+            rig.bag.pause();
             if resumes {
                 rig.resume();
             }
@@ -154,7 +155,7 @@ fn drain_against_a_return() {
         let rig = Rig::new(1, 2, NO_DIALS);
         let (one, two) = (rig.must_take(0), rig.must_take(0));
         let giver = beside(&rig, move |rig| rig.give(one, 0));
-        let breaks = beside(&rig, move |rig| rig.carry(rig.core.retire(two)));
+        let breaks = beside(&rig, move |rig| rig.carry(rig.bag.evict(two)));
         rig.shut();
         rig.drain();
         giver.join().unwrap();
@@ -173,8 +174,8 @@ fn drain_against_a_dial() {
             let opening = rig.ask().dial.pop().unwrap();
             let dialer = beside(&rig, move |rig| match end {
                 0 => drop(rig.dial(opening)),
-                1 => rig.carry(rig.core.dial_failed(opening)),
-                _ => rig.carry(rig.core.overdue(opening.ticket).unwrap()),
+                1 => rig.carry(rig.bag.dial_failed(opening)),
+                _ => rig.carry(rig.bag.overdue(opening.ticket).unwrap()),
             });
             rig.shut();
             rig.drain();
@@ -191,9 +192,9 @@ fn retiring_all_against_an_arrival() {
         let rig = Rig::new(1, 0, Limits { dials: 1, ..ONE });
         let opening = rig.ask().dial.pop().unwrap();
         let dialer = beside(&rig, move |rig| assert!(rig.dial(opening)));
-        let lives = rig.core.lives();
+        let lives = rig.bag.lives();
         for (life, _) in &lives {
-            rig.core.dismiss(*life, Notes::RETIRED).into_iter().for_each(|duty| rig.carry(duty));
+            rig.bag.dismiss(*life, Notes::RETIRED).into_iter().for_each(|duty| rig.carry(duty));
         }
         dialer.join().unwrap();
         rig.at_rest();

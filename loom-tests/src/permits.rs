@@ -1,6 +1,6 @@
 //! Permits: a freed slot reaches a waiter as a dial, and open + opening never passes the limit.
 
-use crate::lockfree::core::Limits;
+use crate::lockfree::bag::Limits;
 use crate::rig::{AT_ONCE, Got, NO_DIALS, Patience, Rig, beside, three_threads, two_threads};
 
 /// One connection at most, opened by whoever's demand it is.
@@ -13,7 +13,7 @@ fn a_freed_slot_against_a_waiter() {
         let rig = Rig::new(1, 1, ONE);
         let broken = rig.must_take(0);
         let waiter = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
-        let duty = rig.core.retire(broken);
+        let duty = rig.bag.evict(broken);
         let dialed_here = !duty.dial.is_empty();
         rig.carry(duty);
         assert_eq!(waiter.join().unwrap(), Got::Granted);
@@ -31,9 +31,9 @@ fn a_barger_takes_what_stood_against_a_dial() {
         let rig = Rig::new(1, 1, NO_DIALS);
         let claim = rig.must_take(0);
         let seat = rig.enqueue().unwrap();
-        let barger = beside(&rig, |rig| rig.core.take(0));
+        let barger = beside(&rig, |rig| rig.bag.take(0));
         rig.give(claim, 0);
-        rig.carry(rig.core.limit(|limits| limits.dials = 1));
+        rig.carry(rig.bag.limit(|limits| limits.dials = 1));
         let claim = rig.wait(&seat, Patience::Endless).unwrap();
         let kept = barger.join().unwrap();
         let barged = kept.is_some();
@@ -53,7 +53,7 @@ fn a_freed_slot_and_a_return_against_two_waiters() {
         let first = rig.enqueue().unwrap();
         let second = beside(&rig, |rig| rig.enqueue().and_then(|seat| rig.wait(&seat, Patience::Endless)).unwrap());
         let others = beside(&rig, move |rig| {
-            rig.carry(rig.core.retire(broken));
+            rig.carry(rig.bag.evict(broken));
             rig.give(good, 0);
         });
         let mine = rig.wait(&first, Patience::Endless).unwrap();
@@ -73,7 +73,7 @@ fn a_freed_slot_against_a_timeout_and_a_waiter() {
         let broken = rig.must_take(0);
         let first = rig.enqueue().unwrap();
         let second = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
-        let retiring = beside(&rig, move |rig| rig.carry(rig.core.retire(broken)));
+        let retiring = beside(&rig, move |rig| rig.carry(rig.bag.evict(broken)));
         if let Ok(claim) = rig.wait(&first, Patience::Limited) {
             rig.give(claim, 0);
         }
@@ -88,9 +88,9 @@ fn a_freed_slot_against_a_timeout_and_a_waiter() {
 fn a_failed_dial_is_made_again() {
     two_threads(|| {
         let rig = Rig::new(1, 0, ONE);
-        let (seat, duty) = rig.core.enqueue(0).unwrap();
+        let (seat, duty) = rig.bag.enqueue(0).unwrap();
         let dialer = beside(&rig, move |rig| {
-            duty.dial.into_iter().for_each(|opening| rig.carry(rig.core.dial_failed(opening)));
+            duty.dial.into_iter().for_each(|opening| rig.carry(rig.bag.dial_failed(opening)));
         });
         let claim = rig.wait(&seat, Patience::Endless).unwrap();
         rig.give(claim, 0);
@@ -106,7 +106,7 @@ fn an_overdue_dial_against_its_permit() {
     for capacity in [1, 2] {
         let seen = three_threads(move || {
             let rig = Rig::with_capacity(1, capacity, 0, ONE);
-            let (seat, mut duty) = rig.core.enqueue(0).unwrap();
+            let (seat, mut duty) = rig.bag.enqueue(0).unwrap();
             let opening = duty.dial.pop().unwrap();
             let ticket = opening.ticket;
             let dialer = beside(&rig, move |rig| {
@@ -115,7 +115,7 @@ fn an_overdue_dial_against_its_permit() {
                 parked
             });
             let overseer = beside(&rig, move |rig| {
-                let overdue = rig.core.overdue(ticket);
+                let overdue = rig.bag.overdue(ticket);
                 let late = overdue.is_some();
                 overdue.into_iter().for_each(|duty| rig.carry(duty));
                 assert!(within(rig, 1));
@@ -141,7 +141,7 @@ fn an_overdue_dial_is_parked_under_a_new_permit() {
         let opening = rig.ask().dial.pop().unwrap();
         let ticket = opening.ticket;
         let overseer = beside(&rig, move |rig| {
-            let overdue = rig.core.overdue(ticket);
+            let overdue = rig.bag.overdue(ticket);
             let late = overdue.is_some();
             overdue.into_iter().for_each(|duty| rig.carry(duty));
             late
@@ -182,13 +182,13 @@ fn the_end_of_a_backoff_against_a_waiter() {
     two_threads(|| {
         let rig = Rig::new(1, 0, Limits { dials: 0, handoff_after: AT_ONCE, ..ONE });
         let waiter = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
-        rig.carry(rig.core.limit(|limits| limits.dials = 1));
+        rig.carry(rig.bag.limit(|limits| limits.dials = 1));
         assert_eq!(waiter.join().unwrap(), Got::Granted);
         rig.at_rest();
     });
 }
 
 fn within(rig: &Rig, max_size: usize) -> bool {
-    let census = rig.core.census();
+    let census = rig.bag.census();
     census.open + census.opening <= max_size
 }

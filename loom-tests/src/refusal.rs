@@ -1,6 +1,6 @@
 //! Refusal: while the endpoint is down a waiter is told so at once, unless a connection is open that could come back to it.
 
-use crate::lockfree::core::Limits;
+use crate::lockfree::bag::Limits;
 use crate::rig::{AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, beside, three_threads, two_threads};
 
 const ONE: Limits = Limits { max_size: 1, ..NO_DIALS };
@@ -11,7 +11,7 @@ fn refusal_against_a_waiter() {
     let seen = two_threads(|| {
         let rig = Rig::new(1, 0, ONE);
         let waiter = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
-        rig.carry(rig.core.refuse(Some("down")));
+        rig.carry(rig.bag.refuse(Some("down")));
         let got = waiter.join().unwrap();
         rig.at_rest();
         got
@@ -28,7 +28,7 @@ fn refusal_against_a_return() {
             let claim = rig.must_take(0);
             let waiter = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
             let giver = beside(&rig, move |rig| rig.give(claim, 0));
-            rig.carry(rig.core.refuse(Some("down")));
+            rig.carry(rig.bag.refuse(Some("down")));
             giver.join().unwrap();
             let got = waiter.join().unwrap();
             rig.at_rest();
@@ -45,8 +45,8 @@ fn refusal_against_the_last_one_leaving() {
         let rig = Rig::new(1, 1, ONE);
         let claim = rig.must_take(0);
         let waiter = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
-        let broken = beside(&rig, move |rig| rig.carry(rig.core.retire(claim)));
-        rig.carry(rig.core.refuse(Some("down")));
+        let broken = beside(&rig, move |rig| rig.carry(rig.bag.evict(claim)));
+        rig.carry(rig.bag.refuse(Some("down")));
         broken.join().unwrap();
         let got = waiter.join().unwrap();
         rig.at_rest();

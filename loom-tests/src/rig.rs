@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use loom::thread::JoinHandle;
 
+use crate::lockfree::bag::{Bag, Barred, Claim, Duty, Fate, Limits, Permit, Seat};
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::core::{Barred, Claim, Core, Duty, Fate, Limits, Opening, Seat};
+use crate::sync::Nap;
 
 /// Explores two threads without a bound.
 pub(crate) fn two_threads<O: Ord + Debug + Send + 'static>(model: impl Fn() -> O + Send + Sync + 'static) -> Vec<O> {
@@ -85,7 +86,7 @@ pub(crate) enum Got {
 
 /// A core and a count of its connections.
 pub(crate) struct Rig {
-    pub(crate) core: Core<usize, &'static str>,
+    pub(crate) bag: Bag<usize, &'static str>,
     opened: AtomicUsize,
     closed: AtomicUsize,
 }
@@ -110,18 +111,18 @@ impl Rig {
     /// The same with slots that the limit forbids to use.
     pub(crate) fn with_capacity(shards: usize, capacity: usize, stock: usize, limits: Limits) -> Arc<Rig> {
         let open_all = Limits { dials: stock.max(limits.dials), ..limits };
-        let core = Core::new(shards, capacity, open_all);
-        let rig = Rig { core, opened: AtomicUsize::new(0), closed: AtomicUsize::new(0) };
+        let bag = Bag::new(shards, capacity, open_all);
+        let rig = Rig { bag, opened: AtomicUsize::new(0), closed: AtomicUsize::new(0) };
         if stock > 0 {
             (0..stock).for_each(|_| rig.carry(rig.ask()));
-            rig.carry(rig.core.limit(|live| *live = limits));
+            rig.carry(rig.bag.limit(|live| *live = limits));
         }
         Arc::new(rig)
     }
 
     /// Asks for a dial in an open pool.
     pub(crate) fn ask(&self) -> Duty<usize> {
-        self.core.demand().expect("the pool is open")
+        self.bag.demand().expect("the pool is open")
     }
 
     /// Does what a transition left to do: dials at once, and closes.
@@ -134,11 +135,11 @@ impl Rig {
     }
 
     /// A dial that succeeds. True: its connection is in the pool.
-    pub(crate) fn dial(&self, opening: Opening) -> bool {
+    pub(crate) fn dial(&self, permit: Permit) -> bool {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        match self.core.admit(opening, 0, false) {
+        match self.bag.admit(permit, 0, false) {
             Ok((claim, _)) => {
-                self.carry(self.core.land(claim, 0, clock));
+                self.carry(self.bag.land(claim, 0, clock));
                 true
             }
             Err(_) => {
@@ -155,22 +156,22 @@ impl Rig {
 
     /// Closes the pool.
     pub(crate) fn shut(&self) {
-        self.close(self.core.close());
+        self.close(self.bag.close());
     }
 
     /// Takes what must be idle in `shard`.
     pub(crate) fn must_take(&self, shard: usize) -> Claim {
-        self.core.take(shard).expect("an idle connection could not be had")
+        self.bag.take(shard).expect("an idle connection could not be had")
     }
 
     /// Takes a connection that may be used, wherever one is; those with a note against them are retired on the way.
     pub(crate) fn take(&self, home: usize) -> Option<Claim> {
-        let shards = self.core.idle().shards();
+        let shards = self.bag.idle().shards();
         let mut next = 0;
         while next < shards {
-            match self.core.take((home + next) % shards) {
+            match self.bag.take((home + next) % shards) {
                 None => next += 1,
-                Some(claim) if self.is_leaving(&claim) => self.carry(self.core.retire(claim)),
+                Some(claim) if self.is_leaving(&claim) => self.carry(self.bag.evict(claim)),
                 Some(claim) => return Some(claim),
             }
         }
@@ -179,32 +180,32 @@ impl Rig {
 
     /// The life that the slot of `claim` is in.
     pub(crate) fn life(&self, claim: &Claim) -> Life {
-        Life { slot: claim.slot(), generation: self.core.slot(claim.slot()).notes().generation() }
+        Life { slot: claim.slot(), generation: self.bag.slot(claim.slot()).notes().generation() }
     }
 
     pub(crate) fn is_leaving(&self, claim: &Claim) -> bool {
-        self.core.slot(claim.slot()).notes().is_leaving()
+        self.bag.slot(claim.slot()).notes().is_leaving()
     }
 
     /// Uses the connection: an access that loom follows.
     pub(crate) fn touch(&self, claim: &mut Claim) {
-        *self.core.slot(claim.slot()).resident_mut(claim).expect("a connection lives in an owned slot") += 1;
+        *self.bag.slot(claim.slot()).resident_mut(claim) += 1;
     }
 
     /// How often it was used.
     pub(crate) fn uses(&self, claim: &Claim) -> usize {
-        *self.core.slot(claim.slot()).resident(claim).expect("a connection lives in an owned slot")
+        *self.bag.slot(claim.slot()).resident(claim)
     }
 
     /// Uses the connection and returns it to `shard`.
     pub(crate) fn give(&self, mut claim: Claim, shard: usize) {
         self.touch(&mut claim);
-        self.carry(self.core.give(claim, shard, clock));
+        self.carry(self.bag.give(claim, shard, clock));
     }
 
     /// Joins the queue.
     pub(crate) fn enqueue(&self) -> Result<Seat, Got> {
-        match self.core.enqueue(0) {
+        match self.bag.enqueue(0) {
             Ok((seat, duty)) => {
                 self.carry(duty);
                 Ok(seat)
@@ -219,16 +220,16 @@ impl Rig {
     pub(crate) fn wait(&self, seat: &Seat, patience: Patience) -> Result<Claim, Got> {
         let mut looked = false;
         loop {
-            let (fate, duty) = self.core.wait(seat, || match patience {
-                Patience::Endless => Some(None),
+            let (fate, duty) = self.bag.wait(seat, || match patience {
+                Patience::Endless => Some(Nap::UntilRung),
                 Patience::Limited if std::mem::replace(&mut looked, true) => None,
-                Patience::Limited => Some(Some(Duration::ZERO)),
+                Patience::Limited => Some(Nap::For(Duration::ZERO)),
             });
             self.carry(duty);
             match fate {
                 Fate::Granted(claim) if self.is_leaving(&claim) => {
-                    self.carry(self.core.retire(claim));
-                    self.carry(self.core.rejoin(seat));
+                    self.carry(self.bag.evict(claim));
+                    self.carry(self.bag.rejoin(seat));
                 }
                 Fate::Granted(claim) => return Ok(claim),
                 Fate::Closed => return Err(Got::Closed),
@@ -261,23 +262,23 @@ impl Rig {
 
     /// Nothing is under way: the core is at rest, and every connection opened is in the pool or was closed once.
     pub(crate) fn at_rest(&self) {
-        self.core.at_rest().unwrap_or_else(|what| panic!("not at rest: {what}"));
+        self.bag.at_rest().unwrap_or_else(|what| panic!("not at rest: {what}"));
         let (opened, closed) = (self.opened.load(Ordering::Relaxed), self.closed.load(Ordering::Relaxed));
-        assert_eq!(opened - closed, self.core.census().open, "{opened} opened, {closed} closed");
+        assert_eq!(opened - closed, self.bag.census().open, "{opened} opened, {closed} closed");
     }
 
     /// Connections in the pool.
     pub(crate) fn open(&self) -> usize {
-        self.core.census().open
+        self.bag.census().open
     }
 
     /// Connections idle.
     pub(crate) fn idle(&self) -> usize {
-        self.core.census().idle
+        self.bag.census().idle
     }
 
     /// What the notes of a life that has ended, or not, say now of its slot.
     pub(crate) fn notes(&self, life: Life) -> Notes {
-        self.core.slot(life.slot).notes()
+        self.bag.slot(life.slot).notes()
     }
 }

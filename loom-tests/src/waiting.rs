@@ -1,10 +1,11 @@
 //! Waiters against returns: no wake-up is lost, whoever comes, leaves or runs out of time.
 
+use crate::lockfree::bag::{Fate, Limits};
 use crate::lockfree::bits::Notes;
-use crate::lockfree::core::{Fate, Limits};
 use crate::rig::{
     AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, SOON, beside, four_threads, three_threads, two_threads,
 };
+use crate::sync::Nap;
 
 const STRICT: Limits = Limits { handoff_after: AT_ONCE, ..NO_DIALS };
 const BARGING: Limits = Limits { handoff_after: NEVER_DUE, ..NO_DIALS };
@@ -48,7 +49,7 @@ fn a_barger_between_a_return_and_a_waiter() {
         let rig = Rig::new(1, 1, BARGING);
         let claim = rig.must_take(0);
         let waiter = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
-        let barger = beside(&rig, |rig| rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some());
+        let barger = beside(&rig, |rig| rig.bag.take(0).map(|claim| rig.give(claim, 0)).is_some());
         rig.give(claim, 0);
         assert_eq!(waiter.join().unwrap(), Got::Granted);
         let _ = barger.join().unwrap();
@@ -61,7 +62,7 @@ fn a_barger_between_a_return_and_a_waiter() {
 fn announcement_against_a_taker() {
     two_threads(|| {
         let rig = Rig::new(1, 1, BARGING);
-        let barger = beside(&rig, |rig| rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some());
+        let barger = beside(&rig, |rig| rig.bag.take(0).map(|claim| rig.give(claim, 0)).is_some());
         assert_eq!(rig.wait_and_give(0, Patience::Endless), Got::Granted);
         let _ = barger.join().unwrap();
         rig.at_rest();
@@ -75,7 +76,7 @@ fn nobody_passes_a_head_that_is_due() {
         let rig = Rig::new(1, 1, STRICT);
         let claim = rig.must_take(0);
         let seat = rig.enqueue().unwrap();
-        let barger = beside(&rig, |rig| assert!(rig.core.take(0).is_none(), "a barger passed the head"));
+        let barger = beside(&rig, |rig| assert!(rig.bag.take(0).is_none(), "a barger passed the head"));
         rig.give(claim, 0);
         barger.join().unwrap();
         let claim = rig.wait(&seat, Patience::Endless).unwrap();
@@ -115,7 +116,7 @@ fn timeout_beside_what_an_earlier_waiter_leaves() {
             let claim = rig.wait(&first, Patience::Endless).unwrap();
             rig.give(claim, 0);
         });
-        let (fate, duty) = rig.core.wait(&second, || None);
+        let (fate, duty) = rig.bag.wait(&second, || None);
         rig.carry(duty);
         let Fate::Granted(claim) = fate else { panic!("{fate:?} beside two connections for two waiters") };
         rig.give(claim, 0);
@@ -197,7 +198,7 @@ fn one_connection_is_left_to_whoever_runs() {
         let rig = Rig::new(1, 2, BOUNDED);
         let (one, two) = (rig.must_take(0), rig.must_take(0));
         let (first, second) = (rig.enqueue().unwrap(), rig.enqueue().unwrap());
-        let runs = beside(&rig, |rig| rig.core.take(0).map(|claim| rig.give(claim, 0)).is_some());
+        let runs = beside(&rig, |rig| rig.bag.take(0).map(|claim| rig.give(claim, 0)).is_some());
         rig.give(one, 0);
         rig.give(two, 0);
         let passed = runs.join().unwrap();
@@ -238,7 +239,7 @@ fn the_last_waiter_leaves_against_a_return() {
         let seat = rig.enqueue().unwrap();
         let giver = beside(&rig, move |rig| {
             rig.give(claim, 1);
-            rig.core.take(1).map(|claim| rig.give(claim, 0)).is_some()
+            rig.bag.take(1).map(|claim| rig.give(claim, 0)).is_some()
         });
         if let Ok(claim) = rig.wait(&seat, Patience::Limited) {
             rig.give(claim, 0);
@@ -287,7 +288,7 @@ fn granted_but_dead_goes_back_to_its_place() {
             let seat = rig.enqueue().unwrap();
             let others = beside(&rig, move |rig| {
                 rig.give(one, 0);
-                let dismissed = rig.core.dismiss(life, Notes::DEAD);
+                let dismissed = rig.bag.dismiss(life, Notes::DEAD);
                 let idle = dismissed.is_some();
                 dismissed.into_iter().for_each(|duty| rig.carry(duty));
                 rig.give(two, 0);
@@ -312,15 +313,15 @@ fn an_earlier_waiter_comes_back() {
         let rig = Rig::new(1, 2, BARGING);
         let (one, two) = (rig.must_take(0), rig.must_take(0));
         let first = rig.enqueue().unwrap();
-        rig.carry(rig.core.give(one, 0, crate::rig::clock));
-        let (fate, duty) = rig.core.wait(&first, || Some(None));
+        rig.carry(rig.bag.give(one, 0, crate::rig::clock));
+        let (fate, duty) = rig.bag.wait(&first, || Some(Nap::UntilRung));
         rig.carry(duty);
         let Fate::Granted(dead) = fate else { panic!("it was there") };
         let second = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
         let giver = beside(&rig, move |rig| rig.give(two, 0));
         // What the first was granted turns out to be no good.
-        rig.carry(rig.core.retire(dead));
-        rig.carry(rig.core.rejoin(&first));
+        rig.carry(rig.bag.evict(dead));
+        rig.carry(rig.bag.rejoin(&first));
         let claim = rig.wait(&first, Patience::Endless).unwrap();
         rig.give(claim, 0);
         assert_eq!(second.join().unwrap(), Got::Granted);

@@ -5,8 +5,8 @@
 //! where they meet. `alarm` is the protocol by which a reactor goes to sleep.
 
 pub(crate) mod alarm;
+pub(crate) mod bag;
 pub(crate) mod bits;
-pub(crate) mod core;
 pub(crate) mod idle;
 pub(crate) mod queue;
 pub(crate) mod slot;

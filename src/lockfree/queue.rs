@@ -90,10 +90,10 @@ pub(crate) enum Fate<R> {
     Open,
 }
 
-/// A permit to dial: a reserved slot. Ends in `Core::admit` or `Core::dial_failed`; past its time, `Core::overdue` takes it away.
+/// A permit to dial: a reserved slot. Ends in `Bag::admit` or `Bag::dial_failed`; past its time, `Bag::overdue` takes it away.
 #[derive(Debug)]
 #[must_use = "a permit that nobody dials with is lost"]
-pub(crate) struct Opening {
+pub(crate) struct Permit {
     pub(crate) ticket: u64,
 }
 
@@ -183,11 +183,11 @@ impl<R> Queue<R> {
     }
 
     /// Reserves a slot for a dial.
-    pub(super) fn reserve(&mut self) -> Option<Opening> {
+    pub(super) fn reserve(&mut self) -> Option<Permit> {
         let slot = self.vacant.pop_first()?;
         self.tickets += 1;
         self.opening.insert(self.tickets, slot);
-        Some(Opening { ticket: self.tickets })
+        Some(Permit { ticket: self.tickets })
     }
 
     /// Takes the permit out of the dial: its slot, or None if it was overdue and has lost it.

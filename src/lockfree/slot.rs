@@ -104,18 +104,20 @@ impl<T> Slot<T> {
         self.resident.with_mut(|cell| unsafe { (*cell).take() }).map(|resident| (resident, last))
     }
 
-    /// The connection, for the owner. None between a permit and `move_in`.
+    /// The connection, for the owner. Every claim that leaves the bag has one: it moves in before, and out after.
     #[inline]
-    pub(crate) fn resident<'a>(&'a self, _claim: &'a Claim) -> Option<&'a T> {
+    pub(crate) fn resident<'a>(&'a self, _claim: &'a Claim) -> &'a T {
         // SAFETY: the claim is unique and borrowed, so nobody writes the cell while this reference lives.
-        self.resident.with(|cell| unsafe { (*cell).as_ref() })
+        let resident = self.resident.with(|cell| unsafe { (*cell).as_ref() });
+        resident.unwrap_or_else(|| missing())
     }
 
     /// The same to change it.
     #[inline]
-    pub(crate) fn resident_mut<'a>(&'a self, _claim: &'a mut Claim) -> Option<&'a mut T> {
+    pub(crate) fn resident_mut<'a>(&'a self, _claim: &'a mut Claim) -> &'a mut T {
         // SAFETY: the claim is unique and borrowed mutably, so no other reference into the cell exists.
-        self.resident.with_mut(|cell| unsafe { (*cell).as_mut() })
+        let resident = self.resident.with_mut(|cell| unsafe { (*cell).as_mut() });
+        resident.unwrap_or_else(|| missing())
     }
 
     /// This thread has it from now on, and asks the manager whether it may use it.
@@ -157,6 +159,11 @@ impl<T> Slot<T> {
         let in_hook = self.uses.load(Ordering::Relaxed) & IN_HOOK != 0;
         Holder { thread: self.holder.load(Ordering::Relaxed), in_hook }
     }
+}
+
+#[cold]
+fn missing() -> ! {
+    unreachable!("a claimed slot has its connection until it is moved out")
 }
 
 /// Set beside the count of uses but while one lasts. One word for both, so that a use costs two stores: one to begin, one to end.

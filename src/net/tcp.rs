@@ -244,7 +244,7 @@ fn refuse_itself(socket: &Socket) -> io::Result<()> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::manager::Cut;
+    use crate::watch::duplicate::Cut;
     use socket2::SockRef;
     use std::error::Error;
     use std::io::{Read, Write};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::super::bits::{Flag, Life, Notes, SlotId};
 use super::super::queue::Queue;
-use super::{Claim, Core, Duty, Fate, Slot};
+use super::{Bag, Claim, Duty, Fate, Slot};
 use crate::sync::Condvar;
 
-impl<T, R: Clone> Core<T, R> {
+impl<T, R: Clone> Bag<T, R> {
     /// Takes an idle connection of `shard`. Lock-free: one locked read-modify-write when uncontended.
     ///
     /// The taker owns the slot, and must look at its notes before anybody uses it.
@@ -57,7 +57,7 @@ impl<T, R: Clone> Core<T, R> {
     /// A note came in while the slot was being published: whoever clears the bit deals with it.
     #[cold]
     fn withdraw(&self, slot: SlotId, shard: usize) -> Duty<T> {
-        if self.idle.remove(shard, slot) { self.settle(Claim::of(slot), shard, || 0) } else { Duty::none() }
+        if self.idle.remove(shard, slot) { self.give_or_evict(Claim::of(slot), shard, || 0) } else { Duty::none() }
     }
 
     #[cold]
@@ -99,12 +99,12 @@ impl<T, R: Clone> Core<T, R> {
 
     /// Ends the ownership that a removal gave: the slot may have begun another life since the remover learned what it did, so
     /// the notes are read again. Leaving → retire; else it is an ordinary give.
-    pub(crate) fn settle(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
-        if self.slot(claim.slot()).notes().is_leaving() { self.retire(claim) } else { self.give(claim, shard, now) }
+    pub(crate) fn give_or_evict(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
+        if self.slot(claim.slot()).notes().is_leaving() { self.evict(claim) } else { self.give(claim, shard, now) }
     }
 
     /// Takes the connection out of the pool, to be closed by the caller; its permit is free at once.
-    pub(crate) fn retire(&self, claim: Claim) -> Duty<T> {
+    pub(crate) fn evict(&self, claim: Claim) -> Duty<T> {
         let mut queue = self.lock();
         let resident = self.vacate(&mut queue, claim);
         self.finish(queue, None).closing(resident)
@@ -128,7 +128,7 @@ impl<T, R: Clone> Core<T, R> {
             return None;
         }
         if self.idle.remove_anywhere(life.slot) {
-            return Some(self.settle(Claim::of(life.slot), 0, || 0));
+            return Some(self.give_or_evict(Claim::of(life.slot), 0, || 0));
         }
         self.dismiss_parked(life.slot)
     }

@@ -1,10 +1,12 @@
 //! Dials: from a permit to a connection in the pool, on a background thread, under a deadline.
 //!
-//! Whoever ends up with a permit (a [`Duty`](crate::lockfree::core::Duty) of the core) starts a dial with it and goes on; a caller
+//! Whoever ends up with a permit (a [`Duty`](crate::lockfree::bag::Duty) of the core) starts a dial with it and goes on; a caller
 //! that waits takes whichever comes first, a return or the new connection. A dial that outlasts `dial_timeout` loses its permit
 //! and counts as failed; should it still succeed, its connection is parked under a permit that is free by then, or closed. Its thread
 //! counts against `dials_at_once` until it returns, so that a black hole cannot gather threads.
 #![forbid(unsafe_code)]
+
+pub(crate) mod backoff;
 
 use std::fmt;
 use std::io;
@@ -13,18 +15,19 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
-use crate::background;
-use crate::backoff::{Backoff, LONGEST};
-use crate::clock::{self, NEVER, nanos};
+use crate::engine::dialing::backoff::{Backoff, LONGEST};
+use crate::engine::resident::Resident;
+use crate::engine::{Shared, count};
 use crate::error::Cause;
+use crate::lockfree::bag::{Claim, Permit};
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::core::{Claim, Opening};
-use crate::manager::{CloseReason, Cut, Dial, Manager, Watch};
-use crate::net::source::Interest;
+use crate::manager::{CloseReason, Dial, Manager, Watch};
 use crate::observe::Event;
-use crate::resident::Resident;
-use crate::shared::{Shared, count};
+use crate::os::background;
+use crate::os::clock::{self, NEVER, nanos};
 use crate::sync::lock;
+use crate::watch::duplicate::Cut;
+use crate::watch::source::Interest;
 
 /// The dials of a pool that are under way.
 #[derive(Debug, Default)]
@@ -115,7 +118,7 @@ impl std::error::Error for DialError {
 /// A dial under way, as its thread holds it. Dropped without an end, it has failed: no exit loses the permit.
 struct Attempt<M: Manager> {
     pool: Weak<Shared<M>>,
-    opening: Option<Opening>,
+    opening: Option<Permit>,
     begun: u64,
     /// The pool's retirements by then.
     retirements: u64,
@@ -141,7 +144,7 @@ impl<M: Manager> Drop for Attempt<M> {
 
 impl<M: Manager> Shared<M> {
     /// Dials with a permit, in the background.
-    pub(crate) fn begin_dial(&self, opening: Opening) {
+    pub(crate) fn begin_dial(&self, opening: Permit) {
         let settings = self.settings.load();
         let begun = clock::now();
         let deadline = begun.saturating_add(nanos(settings.dial_timeout));
@@ -168,13 +171,13 @@ impl<M: Manager> Shared<M> {
         drop(background::run(Box::new(job)));
     }
 
-    fn dial_failed(&self, opening: Opening, begun: u64, cause: Cause) {
+    fn dial_failed(&self, opening: Permit, begun: u64, cause: Cause) {
         let ended = self.end_dial(opening.ticket);
         if ended == Ended::InTime {
             self.slow_down(begun, Arc::clone(&cause));
         }
         // The pace before the permit: or the permit would be dialed with at once.
-        self.perform(self.core.dial_failed(opening));
+        self.perform(self.bag.dial_failed(opening));
         match ended {
             Ended::InTime => {}
             // Its thread is free for another.
@@ -206,7 +209,7 @@ impl<M: Manager> Shared<M> {
             self.troubled.store(true, Ordering::Relaxed);
             began = fail(backoff, now);
             // Under the pace's lock: who joins the queue after this look hurries by himself, after us.
-            if self.core.waiting() > 0 {
+            if self.bag.waiting() > 0 {
                 backoff.hurry(now);
             }
         });
@@ -256,7 +259,7 @@ impl<M: Manager> Shared<M> {
         self.pace(|_, _| {});
         for running in disowned {
             running.cut.cut();
-            if let Some(duty) = self.core.overdue(running.ticket) {
+            if let Some(duty) = self.bag.overdue(running.ticket) {
                 self.perform(duty);
             }
         }
@@ -282,7 +285,7 @@ impl<M: Manager> Shared<M> {
         let mut newborns = lock(&self.newborns);
         let before = newborns.len();
         newborns
-            .retain(|born| clock::until(now, born.at) < LONGEST && self.core.slot(born.life.slot).uses() == born.uses);
+            .retain(|born| clock::until(now, born.at) < LONGEST && self.bag.slot(born.life.slot).uses() == born.uses);
         if newborns.len() < before {
             lock(&self.backoff).proven();
         }
@@ -299,8 +302,8 @@ impl<M: Manager> Shared<M> {
             change(&mut backoff, now);
             let allowed = backoff.dials(now).min(lock(&self.dials).free(most));
             // Under the lock, so that an older pace cannot overtake a newer one.
-            let refused = self.core.refuse(backoff.refusal(now, fail_fast_after));
-            let limited = self.core.limit(|limits| limits.dials = allowed);
+            let refused = self.bag.refuse(backoff.refusal(now, fail_fast_after));
+            let limited = self.bag.limit(|limits| limits.dials = allowed);
             (limited, refused, backoff.due(now, fail_fast_after))
         };
         self.reminded_of(due);
@@ -338,7 +341,7 @@ impl<M: Manager> Shared<M> {
         let limit = self.settings.load().dial_timeout;
         for running in overdue {
             self.slow_down(running.begun, Arc::new(DialError::Overdue(limit)));
-            if let Some(duty) = self.core.overdue(running.ticket) {
+            if let Some(duty) = self.bag.overdue(running.ticket) {
                 self.perform(duty);
             }
             // Last: what this makes its thread report has been counted by then.
@@ -367,36 +370,36 @@ impl<M: Manager> Shared<M> {
     /// A connection is open: watched first, then into the pool.
     fn land(&self, mut claim: Claim, life: Life, begun: u64, retirements: u64) {
         self.observing.tell(|| Event::Opened { took: clock::until(clock::now(), begun) });
-        let shard = life.slot.index() % self.core.idle().shards();
+        let shard = life.slot.index() % self.bag.shards();
         // Before the watch, which may find that it was no success.
         self.speed_up(begun);
         self.watch(&mut claim, life, shard);
         // Relaxed: ordered by the core's lock, under which it was admitted.
         if self.retirements.load(Ordering::Relaxed) != retirements {
-            self.core.note(life, Notes::RETIRED);
+            self.bag.note(life, Notes::RETIRED);
         }
-        self.perform(self.core.land(claim, shard, clock::now));
+        self.perform(self.bag.land(claim, shard, clock::now));
         self.ring();
     }
 
     fn watch(&self, claim: &mut Claim, life: Life, shard: usize) {
-        let Some(resident) = self.core.slot(life.slot).resident_mut(claim) else { return };
+        let resident = self.bag.slot(life.slot).resident_mut(claim);
         let now = clock::now();
-        self.newborns(now).push(Newborn { life, at: now, uses: self.core.slot(life.slot).uses() });
+        self.newborns(now).push(Newborn { life, at: now, uses: self.bag.slot(life.slot).uses() });
         self.born(life, now, Arc::downgrade(&resident.sockets));
         // Relaxed: see `turns_choosy`.
         if self.choosy.load(Ordering::Relaxed) {
-            self.core.note(life, Notes::TIMED);
+            self.bag.note(life, Notes::TIMED);
         }
         let reactor = self.reactors.at(self.dispatch.home_core(shard)).unwrap_or(&self.reactor);
         // Exactly: a vector grows to four at once, and nearly all connections have one socket.
         resident.watches.reserve_exact(resident.sockets.len());
         for socket in resident.sockets.iter() {
-            match reactor.watch(&socket.duplicate, socket.interest, self.me.clone(), life.to_word()) {
+            match reactor.watch(&socket.fd, socket.interest, self.me.clone(), life.to_word()) {
                 Ok(watching) => resident.watches.push(watching),
                 // A socket that nobody watches is looked at on every checkout.
                 Err(_) if socket.interest == Interest::HangUp => {
-                    self.core.note(life, Notes::PROBE);
+                    self.bag.note(life, Notes::PROBE);
                 }
                 Err(_) => {}
             }
@@ -439,16 +442,16 @@ fn arrive<M: Manager>(mut run: Attempt<M>, resident: Resident<M>) {
     if let Some(why) = unwanted {
         // Its thread is free for another.
         pool.pace(|_, _| {});
-        pool.perform(pool.core.dial_failed(opening));
+        pool.perform(pool.bag.dial_failed(opening));
         pool.closer.close(resident, why);
         return;
     }
     let probe = pool.settings.load().probe_after.is_zero();
-    match pool.core.admit(opening, resident, probe) {
+    match pool.bag.admit(opening, resident, probe) {
         Ok((claim, life)) => pool.land(claim, life, run.begun, run.retirements),
         Err(resident) => {
             pool.speed_up(run.begun);
-            let why = if pool.core.is_closed() { CloseReason::PoolClosed } else { CloseReason::Surplus };
+            let why = if pool.bag.is_closed() { CloseReason::PoolClosed } else { CloseReason::Surplus };
             pool.closer.close(resident, why);
         }
     }

@@ -2,9 +2,9 @@
 
 use super::super::bits::{Life, Notes};
 use super::super::queue::Queue;
-use super::{Claim, Core, Duty, Opening};
+use super::{Bag, Claim, Duty, Permit};
 
-impl<T, R: Clone> Core<T, R> {
+impl<T, R: Clone> Bag<T, R> {
     /// Asks for one dial to be under way, beyond what waiters cause by themselves; if the policy allows none just now, as soon as it
     /// does. `None`: the pool is closed.
     pub(crate) fn demand(&self) -> Option<Duty<T>> {
@@ -22,13 +22,13 @@ impl<T, R: Clone> Core<T, R> {
 
     /// A dial succeeded. The claim to move in with, or the resident again: the pool is closed, or the dial was overdue, has lost its
     /// permit and finds no other.
-    pub(crate) fn admit(&self, opening: Opening, resident: T, probe: bool) -> Result<(Claim, Life), T> {
+    pub(crate) fn admit(&self, permit: Permit, resident: T, probe: bool) -> Result<(Claim, Life), T> {
         let mut queue = self.lock();
         let room = |queue: &mut Queue<R>| {
             let room = queue.taken(self.capacity()) < queue.limits.max_size;
             room.then(|| queue.vacant.pop_first()).flatten()
         };
-        let slot = queue.redeem(opening.ticket).or_else(|| room(&mut queue));
+        let slot = queue.redeem(permit.ticket).or_else(|| room(&mut queue));
         let Some(slot) = slot else { return Err(resident) };
         if queue.closed {
             queue.vacant.insert(slot);
@@ -59,8 +59,8 @@ impl<T, R: Clone> Core<T, R> {
     }
 
     /// A dial failed: its permit is free, unless it was overdue and has lost it before.
-    pub(crate) fn dial_failed(&self, opening: Opening) -> Duty<T> {
-        self.overdue(opening.ticket).unwrap_or_else(Duty::none)
+    pub(crate) fn dial_failed(&self, permit: Permit) -> Duty<T> {
+        self.overdue(permit.ticket).unwrap_or_else(Duty::none)
     }
 
     /// A dial has outlasted its time: takes its permit away. `None` if it has ended just now.

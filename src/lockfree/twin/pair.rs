@@ -5,17 +5,17 @@
 use std::collections::BTreeSet;
 
 use super::simple::{End, FLAGS, Known, LEAVING, ToDo, Twin, known};
+use crate::lockfree::bag::{Bag, Barred, Census, Claim, Duty, Fate, Limits, Permit, Seat};
 use crate::lockfree::bits::{Life, Notes, SlotId};
-use crate::lockfree::core::{Barred, Census, Claim, Core, Duty, Fate, Limits, Opening, Seat};
 
 const DOWN: &str = "down";
 
 /// The core, its twin, and what a user of both has in hand.
 #[derive(Debug)]
 pub(super) struct Pair {
-    core: Core<usize, &'static str>,
+    bag: Bag<usize, &'static str>,
     twin: Twin,
-    openings: Vec<Opening>,
+    openings: Vec<Permit>,
     arrived: Vec<Claim>,
     leased: Vec<Claim>,
     /// Who waits, as which number, since when.
@@ -39,7 +39,7 @@ impl Pair {
     pub(super) fn new(shards: usize, capacity: usize, max_size: usize) -> Self {
         let limits = Limits { max_size, floor: 0, dials: 8, max_waiters: 6, handoff_after: 3 };
         Pair {
-            core: Core::new(shards, capacity, limits),
+            bag: Bag::new(shards, capacity, limits),
             twin: Twin::new(shards, capacity, limits),
             openings: Vec::new(),
             arrived: Vec::new(),
@@ -57,38 +57,38 @@ impl Pair {
         let (shard, now) = (b % self.twin.idle.len(), self.now);
         match code % 24 {
             0 | 1 => {
-                let claim = if code.is_multiple_of(2) { self.core.take(shard) } else { self.core.take_home(shard) };
+                let claim = if code.is_multiple_of(2) { self.bag.take(shard) } else { self.bag.take_home(shard) };
                 assert_eq!(claim.as_ref().map(index), self.twin.take(shard));
                 self.leased.extend(claim);
             }
             2 | 3 => {
                 let Some(claim) = pick(&mut self.leased, a) else { return };
                 let expected = self.twin.give(index(&claim), shard, now);
-                let duty = self.core.give(claim, shard, || now);
+                let duty = self.bag.give(claim, shard, || now);
                 self.same(duty, expected);
             }
             4 => {
                 let Some(claim) = pick(&mut self.leased, a) else { return };
-                let expected = self.twin.settle(index(&claim), shard, now);
-                let duty = self.core.settle(claim, shard, || now);
+                let expected = self.twin.give_or_evict(index(&claim), shard, now);
+                let duty = self.bag.give_or_evict(claim, shard, || now);
                 self.same(duty, expected);
             }
             5 => {
                 let Some(claim) = pick(&mut self.leased, a) else { return };
-                let expected = self.twin.retire(index(&claim));
-                let duty = self.core.retire(claim);
+                let expected = self.twin.evict(index(&claim));
+                let duty = self.bag.evict(claim);
                 self.same(duty, expected);
             }
             6 => self.dismiss(a % self.twin.known.len(), b),
             7 => self.note(a % self.twin.known.len(), b),
             8 => {
                 let Some(claim) = self.leased.get(a % self.leased.len().max(1)) else { return };
-                self.core.clear(claim, Notes::AGED);
+                self.bag.clear(claim, Notes::AGED);
                 self.twin.known[index(claim)].flags[5] = false;
             }
             9 => {
                 let slot = a % self.twin.known.len();
-                let claim = self.core.remove(SlotId::at(slot));
+                let claim = self.bag.remove(SlotId::at(slot));
                 assert_eq!(claim.is_some(), self.twin.remove(slot));
                 self.leased.extend(claim);
             }
@@ -107,14 +107,14 @@ impl Pair {
             17 => {
                 let Some(opening) = pick(&mut self.openings, a) else { return };
                 let expected = self.overdue(opening.ticket).unwrap_or_default();
-                let duty = self.core.dial_failed(opening);
+                let duty = self.bag.dial_failed(opening);
                 self.same(duty, expected);
             }
             18 => {
                 let Some(opening) = self.openings.get(a % self.openings.len().max(1)) else { return };
                 let ticket = opening.ticket;
                 let expected = self.overdue(ticket);
-                let duty = self.core.overdue(ticket);
+                let duty = self.bag.overdue(ticket);
                 self.same_if_any(duty, expected);
             }
             19 => self.open_all(),
@@ -122,7 +122,7 @@ impl Pair {
             21 => {
                 self.twin.refused = b % 2 == 1;
                 let expected = ToDo { dial: self.twin.balance(), close: None };
-                let duty = self.core.refuse((b % 2 == 1).then_some(DOWN));
+                let duty = self.bag.refuse((b % 2 == 1).then_some(DOWN));
                 self.same(duty, expected);
             }
             22 if b.is_multiple_of(2) => self.pause(),
@@ -136,13 +136,13 @@ impl Pair {
     fn note(&mut self, slot: usize, b: usize) {
         let Some((life, flag)) = self.life(slot, b, FLAGS.len() - LEAVING) else { return };
         let flag = LEAVING + flag;
-        assert_eq!(self.core.note(life, FLAGS[flag]), self.twin.note(slot, life.generation, flag));
+        assert_eq!(self.bag.note(life, FLAGS[flag]), self.twin.note(slot, life.generation, flag));
     }
 
     fn dismiss(&mut self, slot: usize, b: usize) {
         let Some((life, flag)) = self.life(slot, b, LEAVING) else { return };
         let expected = self.twin.dismiss(slot, life.generation, flag);
-        let duty = self.core.dismiss(life, FLAGS[flag]);
+        let duty = self.bag.dismiss(life, FLAGS[flag]);
         self.same_if_any(duty, expected);
     }
 
@@ -155,7 +155,7 @@ impl Pair {
 
     fn enqueue(&mut self) {
         let (barred, twin) = (self.twin.barred(), &mut self.twin);
-        match self.core.enqueue(self.now) {
+        match self.bag.enqueue(self.now) {
             Ok((seat, duty)) => {
                 assert_eq!(barred, None);
                 twin.arrivals += 1;
@@ -174,7 +174,7 @@ impl Pair {
     fn wait(&mut self, at: usize) {
         let Some((seat, number, arrived)) = pick(&mut self.seats, at) else { return };
         let (expected, dial) = self.twin.wait(number);
-        let (fate, duty) = self.core.wait(&seat, || None);
+        let (fate, duty) = self.bag.wait(&seat, || None);
         self.same(duty, ToDo { dial, close: None });
         let end = match &fate {
             Fate::Granted(claim) => End::Granted(index(claim)),
@@ -195,8 +195,8 @@ impl Pair {
         if b.is_multiple_of(2) {
             return self.leased.push(claim);
         }
-        let expected = self.twin.retire(index(&claim));
-        let duty = self.core.retire(claim);
+        let expected = self.twin.evict(index(&claim));
+        let duty = self.bag.evict(claim);
         self.same(duty, expected);
         if self.twin.closed {
             self.twin.settled.insert(number, End::Closed);
@@ -204,7 +204,7 @@ impl Pair {
             self.twin.sit(number, arrived);
         }
         let expected = ToDo { dial: self.twin.balance(), close: None };
-        let duty = self.core.rejoin(&seat);
+        let duty = self.bag.rejoin(&seat);
         self.same(duty, expected);
         self.seats.push((seat, number, arrived));
     }
@@ -215,21 +215,21 @@ impl Pair {
             twin.asked = twin.dialing() == 0 && twin.taken() < twin.limits.max_size;
             ToDo { dial: twin.balance(), close: None }
         });
-        let duty = self.core.demand();
+        let duty = self.bag.demand();
         self.same_if_any(duty, expected);
     }
 
-    fn admit(&mut self, opening: Opening, probe: bool) {
+    fn admit(&mut self, permit: Permit, probe: bool) {
         let (twin, resident) = (&mut self.twin, self.residents);
         self.residents += 1;
-        let reserved = twin.opening.remove(&opening.ticket);
+        let reserved = twin.opening.remove(&permit.ticket);
         let room = twin.taken() < twin.limits.max_size;
         let slot = reserved.or_else(|| if room { twin.vacant.pop_first() } else { None });
         let admitted = slot.filter(|_| !twin.closed);
         if admitted.is_none() {
             twin.vacant.extend(slot);
         }
-        match self.core.admit(opening, resident, probe) {
+        match self.bag.admit(permit, resident, probe) {
             Ok((claim, life)) => {
                 let slot = admitted.expect("the twin has no room");
                 assert_eq!((index(&claim), life.generation), (slot, twin.known[slot].generation));
@@ -256,7 +256,7 @@ impl Pair {
         }
         let close = twin.give_locked(slot, shard, now);
         let expected = ToDo { dial: twin.balance(), close };
-        let duty = self.core.land(claim, shard, || now);
+        let duty = self.bag.land(claim, shard, || now);
         self.same(duty, expected);
     }
 
@@ -288,12 +288,12 @@ impl Pair {
         };
         change(&mut self.twin.limits);
         let expected = ToDo { dial: self.twin.balance(), close: None };
-        let duty = self.core.limit(change);
+        let duty = self.bag.limit(change);
         self.same(duty, expected);
     }
 
     fn pause(&mut self) {
-        self.core.pause();
+        self.bag.pause();
         let twin = &mut self.twin;
         if !twin.closed && twin.parked.is_none() {
             twin.parked = Some(twin.idle.iter_mut().flat_map(std::mem::take).collect());
@@ -306,7 +306,7 @@ impl Pair {
         let parked = twin.parked.take().into_iter().flatten();
         let expected: Vec<_> = parked.filter_map(|slot| twin.give_locked(slot, slot % shards, 0)).collect();
         let dial = twin.balance();
-        let (duty, dead) = self.core.resume();
+        let (duty, dead) = self.bag.resume();
         self.same(duty, ToDo { dial, close: None });
         self.same_closed(dead, expected);
     }
@@ -318,7 +318,7 @@ impl Pair {
         let leaving: Vec<_> = twin.idle.iter_mut().flat_map(std::mem::take).chain(parked).collect();
         let expected = leaving.into_iter().filter_map(|slot| twin.vacate(slot)).collect();
         twin.settled.extend(twin.waiting.drain(..).map(|(number, _)| (number, End::Closed)));
-        let closed = self.core.close();
+        let closed = self.bag.close();
         self.same_closed(closed, expected);
     }
 
@@ -347,7 +347,7 @@ impl Pair {
 
     /// Everything that can be seen of the core from outside.
     pub(super) fn compare(&self) {
-        let (core, twin) = (&self.core, &self.twin);
+        let (bag, twin) = (&self.bag, &self.twin);
         let parked = twin.parked.as_ref().map_or(0, BTreeSet::len);
         let census = Census {
             open: twin.taken() - twin.dialing(),
@@ -355,24 +355,24 @@ impl Pair {
             idle: twin.idle.iter().map(BTreeSet::len).sum::<usize>() + parked,
             waiting: twin.waiting.len(),
         };
-        assert_eq!(core.census(), census);
-        assert_eq!((core.waiting(), core.is_closed()), (census.waiting, twin.closed));
-        assert_eq!(core.idle().wait_everywhere(), Some(twin.waits()));
-        assert_eq!(core.wait_until_empty(|| None), twin.taken() == 0);
+        assert_eq!(bag.census(), census);
+        assert_eq!((bag.waiting(), bag.is_closed()), (census.waiting, twin.closed));
+        assert_eq!(bag.idle().wait_everywhere(), Some(twin.waits()));
+        assert_eq!(bag.wait_until_empty(|| None), twin.taken() == 0);
         for (shard, idle) in twin.idle.iter().enumerate() {
-            assert_eq!(core.idle().count(shard), idle.len());
+            assert_eq!(bag.idle().count(shard), idle.len());
         }
         for (index, expected) in twin.known.iter().enumerate() {
             let slot = SlotId::at(index);
-            let idle = core.idle().look(slot.word()) & slot.mask() != 0;
+            let idle = bag.idle().look(slot.word()) & slot.mask() != 0;
             assert_eq!(
-                (idle, known(core.slot(slot).notes())),
+                (idle, known(bag.slot(slot).notes())),
                 (twin.idle.iter().any(|idle| idle.contains(&index)), *expected)
             );
         }
         let reserved: BTreeSet<usize> = twin.opening.values().copied().collect();
         let lived_in = (0..twin.known.len()).filter(|slot| !twin.vacant.contains(slot) && !reserved.contains(slot));
-        assert!(core.lives().iter().map(|(life, _)| life.slot.index()).eq(lived_in));
+        assert!(bag.lives().iter().map(|(life, _)| life.slot.index()).eq(lived_in));
     }
 
     /// Lets everything under way come to its end: then the core is at rest, and every connection was closed once.
@@ -389,14 +389,14 @@ impl Pair {
         }
         while let Some(claim) = self.leased.pop() {
             let expected = self.twin.give(index(&claim), 0, self.now);
-            let duty = self.core.give(claim, 0, || self.now);
+            let duty = self.bag.give(claim, 0, || self.now);
             self.same(duty, expected);
         }
         self.compare();
-        self.core.at_rest().unwrap();
+        self.bag.at_rest().unwrap();
         self.close();
         self.compare();
-        self.core.at_rest().unwrap();
+        self.bag.at_rest().unwrap();
         assert_eq!(self.closed.len(), self.residents);
     }
 }

@@ -4,34 +4,41 @@
 //! out), `dial.rs`, `aging.rs` (what the sweep finds) and `control.rs` (what its owner changes while it runs).
 #![forbid(unsafe_code)]
 
+pub(crate) mod checkout;
+pub(crate) mod closing;
+pub(crate) mod control;
+pub(crate) mod dialing;
+pub(crate) mod resident;
+pub(crate) mod upkeep;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use arc_swap::ArcSwap;
 
-use crate::background;
-use crate::backoff::Backoff;
-use crate::clock::{NEVER, nanos};
-use crate::closing::Closer;
-use crate::deadlines::Deadlines;
-use crate::dial::{Dials, Newborn};
+use crate::engine::closing::Closer;
+use crate::engine::dialing::backoff::Backoff;
+use crate::engine::dialing::{Dials, Newborn};
+use crate::engine::resident::Resident;
+use crate::engine::upkeep::deadlines::Deadlines;
+use crate::engine::upkeep::sweep::{Birth, Sweep};
 use crate::error::Cause;
-use crate::expiry::{Birth, Sweep};
+use crate::lockfree::bag::{Bag, Claim, Duty, Limits};
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::core::{Claim, Core, Duty, Limits};
 use crate::manager::{CloseReason, Manager};
-use crate::net::reactor::{Client, Reactor, Reactors};
 use crate::observe::Observing;
-use crate::resident::Resident;
+use crate::os::background;
+use crate::os::clock::{NEVER, nanos};
+use crate::os::sys;
+use crate::os::topology::Dispatch;
 use crate::settings::Settings;
 use crate::stats::{Shards, Waits};
-use crate::sys;
-use crate::topology::Dispatch;
+use crate::watch::reactor::{Handler, Reactor, Reactors};
 
 /// A pool of `M`'s connections.
 pub(crate) struct Shared<M: Manager> {
-    pub(crate) core: Core<Resident<M>, Cause>,
+    pub(crate) bag: Bag<Resident<M>, Cause>,
     pub(crate) dispatch: Dispatch,
     pub(crate) me: Weak<Shared<M>>,
     pub(crate) settings: ArcSwap<Settings>,
@@ -123,7 +130,7 @@ impl<M: Manager> Shared<M> {
             handoff_after: nanos(settings.handoff_after),
         };
         let shared = Arc::new_cyclic(|me| Shared {
-            core: Core::new(shards, capacity, limits),
+            bag: Bag::new(shards, capacity, limits),
             dispatch,
             me: Weak::clone(me),
             manager: ArcSwap::new(manager),
@@ -182,7 +189,7 @@ impl<M: Manager> Shared<M> {
     /// Takes an owned connection out of the pool and has it closed.
     #[cold]
     pub(crate) fn retire(&self, claim: Claim, why: CloseReason) {
-        let mut duty = self.core.retire(claim);
+        let mut duty = self.bag.evict(claim);
         if let Some((resident, _)) = duty.close.take() {
             self.closer.close(resident, why);
         }
@@ -191,7 +198,7 @@ impl<M: Manager> Shared<M> {
 
     /// Has a connection leave the pool: at once if it is idle, else when it is given back.
     pub(crate) fn dismiss(&self, life: Life, flag: crate::lockfree::bits::Flag) {
-        if let Some(duty) = self.core.dismiss(life, flag) {
+        if let Some(duty) = self.bag.dismiss(life, flag) {
             self.perform(duty);
         }
     }
@@ -211,7 +218,7 @@ pub(crate) fn reason(notes: Notes) -> CloseReason {
     noted.map_or(CloseReason::PoolClosed, |(_, why)| why)
 }
 
-impl<M: Manager> Client for Shared<M> {
+impl<M: Manager> Handler for Shared<M> {
     fn hung_up(&self, key: u64) {
         let life = Life::from_word(key);
         // The pace before the permit, which would be dialed with at once.

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::lockfree::bag::Limits;
 use crate::lockfree::bits::{Flag, Notes};
-use crate::lockfree::core::Limits;
 
 /// The flags with which a connection leaves, then the others.
 pub(super) const FLAGS: [Flag; 8] =
@@ -122,7 +122,7 @@ impl Twin {
             return ToDo { dial: self.balance(), close };
         }
         self.publish(slot, shard);
-        if self.is_leaving(slot) && self.remove(slot) { self.retire(slot) } else { ToDo::default() }
+        if self.is_leaving(slot) && self.remove(slot) { self.evict(slot) } else { ToDo::default() }
     }
 
     pub(super) fn give_locked(&mut self, slot: usize, shard: usize, now: u64) -> Option<(usize, Known)> {
@@ -144,11 +144,11 @@ impl Twin {
         None
     }
 
-    pub(super) fn settle(&mut self, slot: usize, shard: usize, now: u64) -> ToDo {
-        if self.is_leaving(slot) { self.retire(slot) } else { self.give(slot, shard, now) }
+    pub(super) fn give_or_evict(&mut self, slot: usize, shard: usize, now: u64) -> ToDo {
+        if self.is_leaving(slot) { self.evict(slot) } else { self.give(slot, shard, now) }
     }
 
-    pub(super) fn retire(&mut self, slot: usize) -> ToDo {
+    pub(super) fn evict(&mut self, slot: usize) -> ToDo {
         let close = self.vacate(slot);
         ToDo { dial: self.balance(), close }
     }
@@ -167,7 +167,7 @@ impl Twin {
     pub(super) fn dismiss(&mut self, slot: usize, generation: u64, flag: usize) -> Option<ToDo> {
         let parked = |twin: &mut Twin| twin.parked.as_mut().is_some_and(|parked| parked.remove(&slot));
         let found = self.note(slot, generation, flag) && (self.remove(slot) || parked(self));
-        found.then(|| self.retire(slot))
+        found.then(|| self.evict(slot))
     }
 
     pub(super) fn room(&self, wanted: usize) -> usize {

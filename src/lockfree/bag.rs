@@ -3,7 +3,7 @@
 //! A slot is vacant → opening → leased ⇄ idle → leased → vacant; "leased" is whoever owns it: a caller, a waiter it was granted to, the
 //! reactor, a closer. *Whoever clears its idle bit owns it, and an owner ends in one of two ways: give or retire.*
 //!
-//! Every critical section ends in [`balance`](Core::balance), which looks at all that could make somebody wait for nothing: an
+//! Every critical section ends in [`balance`](Bag::balance), which looks at all that could make somebody wait for nothing: an
 //! idle bit beside a queue wakes the head; waiters without dials for them dial, as far as the limits go. So nobody has to know whom
 //! his change concerns; in particular whoever *leaves* the queue balances, since a wake-up that was meant for two may have gone
 //! to him. The race that must not happen: a waiter asleep beside an idle connection, or beside room to open one. `README.md` has
@@ -24,14 +24,14 @@ use crossbeam::utils::CachePadded;
 
 use super::bits::{Notes, SlotId};
 use super::idle::IdleStacks;
-pub(crate) use super::queue::{Fate, Limits, Opening, Seat};
+pub(crate) use super::queue::{Fate, Limits, Permit, Seat};
 use super::queue::{Queue, Waiter};
 pub(crate) use super::slot::{Claim, Slot};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock};
 
 /// The concurrent core of a pool of `T`. `R` is the reason that waiters are given when the endpoint is down.
 #[derive(Debug)]
-pub(crate) struct Core<T, R> {
+pub(crate) struct Bag<T, R> {
     slots: Box<[CachePadded<Slot<T>>]>,
     idle: IdleStacks,
     queue: CachePadded<Mutex<Queue<R>>>,
@@ -42,7 +42,7 @@ pub(crate) struct Core<T, R> {
 #[must_use = "permits to dial with and connections to close are lost unless somebody sees to them"]
 pub(crate) struct Duty<T> {
     /// Dial with each of these.
-    pub(crate) dial: Vec<Opening>,
+    pub(crate) dial: Vec<Permit>,
     /// Close these: they are out of the pool. The notes say what was known of them.
     pub(crate) close: Option<(T, Notes)>,
 }
@@ -88,12 +88,12 @@ pub(crate) struct Census {
 #[must_use]
 struct After {
     bells: Vec<Arc<Condvar>>,
-    dial: Vec<Opening>,
+    dial: Vec<Permit>,
 }
 
-impl<T, R: Clone> Core<T, R> {
+impl<T, R: Clone> Bag<T, R> {
     pub(crate) fn new(shards: usize, capacity: usize, limits: Limits) -> Self {
-        Core {
+        Bag {
             slots: (0..capacity).map(|_| CachePadded::new(Slot::new())).collect(),
             idle: IdleStacks::new(shards, capacity),
             queue: CachePadded::new(Mutex::new(Queue::new(capacity, limits))),
@@ -112,6 +112,15 @@ impl<T, R: Clone> Core<T, R> {
     #[inline]
     pub(crate) fn slot(&self, slot: SlotId) -> &Slot<T> {
         &self.slots[slot.index()]
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.idle.shards()
+    }
+
+    /// Whether a look finds it idle, in whichever shard.
+    pub(crate) fn is_idle(&self, slot: SlotId) -> bool {
+        self.idle.look(slot.word()) & slot.mask() != 0
     }
 
     /// How many slots are in which state.

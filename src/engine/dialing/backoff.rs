@@ -15,8 +15,8 @@
 
 use std::time::Duration;
 
-use crate::clock::{NEVER, nanos};
 use crate::error::Cause;
+use crate::os::clock::{NEVER, nanos};
 
 /// The shortest pause, and the least time between two dials while the endpoint is down.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(50);

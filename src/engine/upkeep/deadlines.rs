@@ -3,21 +3,21 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::clock::NEVER;
-use crate::manager::Watched;
+use crate::os::clock::NEVER;
 use crate::sync::lock;
+use crate::watch::duplicate::Duplicate;
 
 /// The calls under way. A handful: they are bounded where they are begun.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
-    calls: Mutex<Vec<(u64, Arc<[Watched]>)>>,
+    calls: Mutex<Vec<(u64, Arc<[Duplicate]>)>>,
 }
 
 impl Deadlines {
     /// Runs `call` with `deadline`, which `remind` makes known to whoever will [`keep`](Deadlines::keep) it.
     pub(crate) fn run<R>(
         &self,
-        sockets: &Arc<[Watched]>,
+        sockets: &Arc<[Duplicate]>,
         deadline: u64,
         remind: impl FnOnce(u64),
         call: impl FnOnce() -> R,
@@ -34,7 +34,7 @@ impl Deadlines {
         let mut calls = lock(&self.calls);
         calls.retain(|(deadline, sockets)| {
             if *deadline <= now {
-                sockets.iter().for_each(Watched::shut_down);
+                sockets.iter().for_each(Duplicate::shut_down);
             }
             *deadline > now
         });

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::clock::{self, nanos, until};
+use crate::engine::{Shared, reason};
 use crate::error::BuildError;
+use crate::lockfree::bag::Limits;
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::core::Limits;
 use crate::manager::{CloseReason, Manager};
+use crate::os::clock::{self, nanos, until};
+use crate::os::thread;
 use crate::settings::Settings;
-use crate::shared::{Shared, reason};
-use crate::sync::lock;
-use crate::thread;
+use crate::sync::{Nap, lock};
 
 /// How a [`drain`](crate::Pool::drain) ended.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +46,7 @@ impl<M: Manager> Shared<M> {
 
     /// Keeps this many connections open from now on.
     pub(crate) fn set_floor(&self, floor: usize) {
-        self.perform(self.core.limit(|limits| limits.floor = floor));
+        self.perform(self.bag.limit(|limits| limits.floor = floor));
     }
 
     /// Changes settings: all of them or, if one is outside its limits, none.
@@ -56,7 +56,7 @@ impl<M: Manager> Shared<M> {
             let mut new = Settings::clone(&old);
             // The user's code, so not under a lock.
             change(&mut new);
-            new.check(self.core.capacity())?;
+            new.check(self.bag.capacity())?;
             if Arc::ptr_eq(&self.settings.compare_and_swap(&old, Arc::new(new)), &old) {
                 self.put_into_force(&old);
                 return Ok(());
@@ -72,7 +72,7 @@ impl<M: Manager> Shared<M> {
         self.closer.set_timeout(new.close_timeout);
         // Relaxed: whether a lazy pool has been awoken; if it is just now, it reads the new settings.
         let floor = if self.lazy.load(Ordering::Relaxed) { 0 } else { new.min_idle };
-        self.perform(self.core.limit(|limits| {
+        self.perform(self.bag.limit(|limits| {
             *limits = Limits {
                 max_size: new.max_size,
                 floor,
@@ -84,8 +84,8 @@ impl<M: Manager> Shared<M> {
         self.pace(|backoff, _| backoff.set_most(new.dials_at_once));
         self.shed_surplus(new.max_size);
         if new.probe_after.is_zero() && !old.probe_after.is_zero() {
-            self.core.lives().iter().for_each(|(life, _)| {
-                self.core.note(*life, Notes::PROBE);
+            self.bag.lives().iter().for_each(|(life, _)| {
+                self.bag.note(*life, Notes::PROBE);
             });
         }
         self.sweep_by(clock::now());
@@ -93,7 +93,7 @@ impl<M: Manager> Shared<M> {
 
     /// Has what is above the limit leave: idle ones first, high slots first, so that the low ones stay packed.
     fn shed_surplus(&self, max_size: usize) {
-        let mut lives = self.core.lives();
+        let mut lives = self.bag.lives();
         let surplus = lives.len().saturating_sub(max_size);
         lives.reverse();
         lives.sort_by_key(|(_, idle)| !idle);
@@ -105,7 +105,7 @@ impl<M: Manager> Shared<M> {
         // Release: the manager that was replaced before this; and it comes before the look at what is open. What is admitted before that look
         // is found by it; what is admitted after it reads the new number.
         self.retirements.fetch_add(1, Ordering::Release);
-        let (idle, leased): (Vec<_>, Vec<_>) = self.core.lives().into_iter().partition(|(_, idle)| *idle);
+        let (idle, leased): (Vec<_>, Vec<_>) = self.bag.lives().into_iter().partition(|(_, idle)| *idle);
         // After the look, or what is dialed with the permits that this frees could be found by it.
         self.disown_dials();
         leased.iter().for_each(|(life, _)| self.dismiss(*life, Notes::RETIRED));
@@ -136,18 +136,18 @@ impl<M: Manager> Shared<M> {
     }
 
     pub(crate) fn pause(&self) {
-        self.core.pause();
+        self.bag.pause();
     }
 
     pub(crate) fn resume(&self) {
-        let (duty, dead) = self.core.resume();
+        let (duty, dead) = self.bag.resume();
         dead.into_iter().for_each(|(resident, notes)| self.closer.close(resident, reason(notes)));
         self.perform(duty);
     }
 
     /// Closes the pool: see [`Pool::close`](crate::Pool::close).
     pub(crate) fn close(&self) {
-        for (resident, _) in self.core.close() {
+        for (resident, _) in self.bag.close() {
             self.closer.close(resident, CloseReason::PoolClosed);
         }
         self.cut_dials();
@@ -158,16 +158,16 @@ impl<M: Manager> Shared<M> {
         let before = self.closer.count_all();
         let deadline = clock::now().saturating_add(nanos(limit));
         self.close();
-        self.core.wait_until_empty(|| {
+        self.bag.wait_until_empty(|| {
             let now = clock::now();
-            (now < deadline).then(|| Some(until(deadline, now)))
+            (now < deadline).then(|| Nap::For(until(deadline, now)))
         });
         // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its connection is on its way.
         // Relaxed: statistics, asked again after each close, whose lock orders them.
         let gone = || self.gone() >= self.counts.opened.load(Ordering::Relaxed);
         let ends = Instant::now() + until(deadline, clock::now());
         let closing = self.closer.wait_until_finished(ends, gone);
-        let holders = self.core.lives().into_iter().map(|(life, _)| self.core.slot(life.slot).holder());
+        let holders = self.bag.lives().into_iter().map(|(life, _)| self.bag.slot(life.slot).holder());
         let leased = holders.filter(|holder| holder.is_caller()).map(|holder| thread::name(holder.thread));
         DrainReport {
             closed: (self.closer.count_all() - before).saturating_sub(closing as u64),

@@ -1,13 +1,12 @@
 //! What changes for the whole pool: limits, refusal, pause, close.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::bits::Notes;
-use super::{Claim, Core, Duty, Fate, Limits};
-use crate::sync::nap;
+use super::{Bag, Claim, Duty, Fate, Limits};
+use crate::sync::{Nap, nap};
 
-impl<T, R: Clone> Core<T, R> {
+impl<T, R: Clone> Bag<T, R> {
     /// Changes the limits.
     pub(crate) fn limit(&self, change: impl FnOnce(&mut Limits)) -> Duty<T> {
         let mut queue = self.lock();
@@ -64,8 +63,8 @@ impl<T, R: Clone> Core<T, R> {
         residents
     }
 
-    /// Sleeps until the pool, which is closed, has no connection left. `left` as for [`wait`](Core::wait). False: the time is up.
-    pub(crate) fn wait_until_empty(&self, mut left: impl FnMut() -> Option<Option<Duration>>) -> bool {
+    /// Sleeps until the pool, which is closed, has no connection left. `left` as for [`wait`](Bag::wait). False: the time is up.
+    pub(crate) fn wait_until_empty(&self, mut left: impl FnMut() -> Option<Nap>) -> bool {
         let mut queue = self.lock();
         let emptied = Arc::clone(&queue.emptied);
         while queue.vacant.len() < self.capacity() {

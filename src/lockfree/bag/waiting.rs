@@ -1,13 +1,11 @@
 //! A waiter's ways: into the queue, out of it, and back to its place.
 
-use std::time::Duration;
-
 use super::super::queue::Queue;
-use super::{Barred, Claim, Core, Duty, Fate, Seat};
-use crate::sync::nap;
+use super::{Bag, Barred, Claim, Duty, Fate, Seat};
+use crate::sync::{Nap, nap};
 
-impl<T, R: Clone> Core<T, R> {
-    /// Into the queue, at its end. The duty is to be done before [`wait`](Core::wait).
+impl<T, R: Clone> Bag<T, R> {
+    /// Into the queue, at its end. The duty is to be done before [`wait`](Bag::wait).
     pub(crate) fn enqueue(&self, now: u64) -> Result<(Seat, Duty<T>), Barred<R>> {
         let mut queue = self.lock();
         if queue.closed {
@@ -49,7 +47,7 @@ impl<T, R: Clone> Core<T, R> {
 
     /// Sleeps until the waiter's fate is settled. `left` says how long that may take: `None` once its time is up, and of the rest
     /// as [`nap`] has it. It runs under the lock and must not block.
-    pub(crate) fn wait(&self, seat: &Seat, mut left: impl FnMut() -> Option<Option<Duration>>) -> (Fate<R>, Duty<T>) {
+    pub(crate) fn wait(&self, seat: &Seat, mut left: impl FnMut() -> Option<Nap>) -> (Fate<R>, Duty<T>) {
         let mut queue = self.lock();
         loop {
             if let Some(fate) = queue.settled.remove(&seat.number) {

@@ -8,21 +8,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::Cause;
-use crate::manager::{CloseReason, Manager, Outcome, Verdict, Watch, Watched};
-use crate::net::probe::{Peeked, peek};
-use crate::net::reactor::Watching;
-use crate::net::source::Interest;
+use crate::manager::{CloseReason, Manager, Outcome, Verdict, Watch};
+use crate::watch::duplicate::Duplicate;
+use crate::watch::probe::{Peeked, peek};
+use crate::watch::reactor::Registration;
+use crate::watch::source::Interest;
 
 /// A connection in the pool. Every hook on it runs on the manager that opened it.
 #[derive(Debug)]
 pub(crate) struct Resident<M: Manager> {
     /// Above the sockets, since fields drop in this order, and a descriptor that closes before its watch ends leaves a
     /// registration that nobody can take off.
-    pub(crate) watches: Vec<Watching>,
+    pub(crate) watches: Vec<Registration>,
     pub(crate) connection: M::Connection,
     pub(crate) manager: Arc<M>,
     /// Shared with whoever may have to shut them down under a call that blocks for too long.
-    pub(crate) sockets: Arc<[Watched]>,
+    pub(crate) sockets: Arc<[Duplicate]>,
 }
 
 /// Why a caller does not get the connection that was taken for it.
@@ -71,7 +72,7 @@ impl<M: Manager> Resident<M> {
         let Resident { connection, manager, sockets, .. } = self;
         let mut peeked = [0; 64];
         for socket in sockets.iter().filter(|socket| socket.interest == Interest::HangUp) {
-            match peek(&socket.duplicate, &mut peeked) {
+            match peek(&socket.fd, &mut peeked) {
                 Peeked::Quiet => {}
                 Peeked::Gone => return Err(CloseReason::PeerClosed),
                 Peeked::Data(length) => {

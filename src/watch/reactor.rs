@@ -10,7 +10,7 @@
 //! **Sleep**: see [`Alarm`]. A client that sets an earlier deadline than the reactor has promised to keep wakes it; all others
 //! cost nothing. With no deadline it sleeps until something happens.
 //!
-//! **Order of closing.** The watch is taken off strictly before its descriptor closes ([`Watching`]): epoll remembers open files,
+//! **Order of closing.** The watch is taken off strictly before its descriptor closes ([`Registration`]): epoll remembers open files,
 //! and a number closed first may by then be somebody else's.
 #![forbid(unsafe_code)]
 
@@ -25,16 +25,16 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Poll, Registry, Token, Waker};
 
-use super::source::{Interest, Watchable};
-use crate::clock::{self, NEVER};
 use crate::lockfree::alarm::Alarm;
+use crate::os::clock::{self, NEVER};
+use crate::os::sys;
+use crate::os::thread;
+use crate::os::topology::{Dispatch, Topology};
 use crate::sync::lock;
-use crate::sys;
-use crate::thread;
-use crate::topology::{Dispatch, Topology};
+use crate::watch::source::{Descriptor, Interest};
 
 /// Whoever has descriptors watched or deadlines kept. Its methods run on a reactor thread and must not block.
-pub(crate) trait Client: Send + Sync {
+pub(crate) trait Handler: Send + Sync {
     /// A descriptor that was registered under `key` has hung up. May come more than once.
     fn hung_up(&self, key: u64);
 
@@ -146,9 +146,9 @@ pub(crate) struct Reactor {
     waker: Waker,
     alarm: Alarm,
     /// Whose each token is: the client, and its own key for the descriptor.
-    table: Mutex<HashMap<Token, Watcher>>,
+    table: Mutex<HashMap<Token, Subscriber>>,
     /// Those who want to be called at their deadlines.
-    clients: Mutex<Vec<Weak<dyn Client>>>,
+    clients: Mutex<Vec<Weak<dyn Handler>>>,
     /// Its thread, as [`thread::number`] has it.
     runner: AtomicU32,
     /// It has been told of an earlier deadline, and ticks before it sleeps again. Its own thread's.
@@ -160,7 +160,7 @@ pub(crate) struct Reactor {
 }
 
 /// Whose a token is.
-type Watcher = (Weak<dyn Client>, u64);
+type Subscriber = (Weak<dyn Handler>, u64);
 
 /// The waker's own token; watches are numbered from 1.
 const WAKE: Token = Token(0);
@@ -267,11 +267,11 @@ impl Reactor {
     }
 
     /// Has a client's deadlines kept from now on, for as long as it lives.
-    pub(crate) fn serve(&self, client: Weak<dyn Client>) {
+    pub(crate) fn serve(&self, client: Weak<dyn Handler>) {
         lock(&self.clients).push(client);
     }
 
-    /// A client has a deadline at `due`, which a [`tick`](Client::tick) that begins now would see.
+    /// A client has a deadline at `due`, which a [`tick`](Handler::tick) that begins now would see.
     pub(crate) fn remind(&self, due: u64) {
         if !self.alarm.lower(due) {
             return;
@@ -292,9 +292,9 @@ impl Reactor {
         self: &Arc<Self>,
         fd: &OwnedFd,
         interest: Interest,
-        client: Weak<dyn Client>,
+        client: Weak<dyn Handler>,
         key: u64,
-    ) -> io::Result<Watching> {
+    ) -> io::Result<Registration> {
         if cfg!(corepool_unwatched) {
             return Err(io::Error::from(io::ErrorKind::Unsupported));
         }
@@ -304,24 +304,24 @@ impl Reactor {
         // Into the table first: the event may come before the registration returns.
         lock(&self.table).insert(token, (client, key));
         let registered =
-            Watchable { fd: fd.as_fd(), interest }.register(&self.registry, token, mio::Interest::READABLE);
+            Descriptor { fd: fd.as_fd(), interest }.register(&self.registry, token, mio::Interest::READABLE);
         if let Err(error) = registered {
             lock(&self.table).remove(&token);
             return Err(error);
         }
-        Ok(Watching { reactor: Arc::clone(self), token, number: fd.as_raw_fd() })
+        Ok(Registration { reactor: Arc::clone(self), token, number: fd.as_raw_fd() })
     }
 }
 
 /// A descriptor that is being watched. Its drop ends the watch; the descriptor must still be open then.
 #[derive(Debug)]
-pub(crate) struct Watching {
+pub(crate) struct Registration {
     reactor: Arc<Reactor>,
     token: Token,
     number: RawFd,
 }
 
-impl Drop for Watching {
+impl Drop for Registration {
     fn drop(&mut self) {
         // Cannot fail for a descriptor that was registered and is open.
         let _ = SourceFd(&self.number).deregister(&self.reactor.registry);

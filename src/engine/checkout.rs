@@ -10,16 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::clock::{self, NEVER, nanos, until};
+use crate::engine::resident::{Resident, Withheld};
+use crate::engine::{Shared, count, reason};
 use crate::error::{Cause, Detail, GetError, GetErrorKind};
+use crate::lockfree::bag::{Barred, Claim, Fate, Slot};
 use crate::lockfree::bits::Notes;
-use crate::lockfree::core::{Barred, Claim, Fate, Slot};
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::observe::Event;
-use crate::resident::{Resident, Withheld};
-use crate::shared::{Shared, count, reason};
-use crate::sync::lock;
-use crate::thread;
+use crate::os::clock::{self, NEVER, nanos, until};
+use crate::os::thread;
+use crate::sync::{Nap, lock};
 
 /// How long a caller is ready to wait.
 #[derive(Debug, Clone, Copy)]
@@ -62,8 +62,8 @@ impl<M: Manager> Shared<M> {
     // Apart from the long way, whose result comes back in memory: so that here the claim travels in a register.
     #[inline(always)]
     pub(crate) fn check_out_at_once(&self) -> Result<Claim, Miss> {
-        let Some(mut claim) = self.core.take_home(self.here()) else { return Err(Miss::Nothing) };
-        let slot = self.core.slot(claim.slot());
+        let Some(mut claim) = self.bag.take_home(self.here()) else { return Err(Miss::Nothing) };
+        let slot = self.bag.slot(claim.slot());
         if !slot.notes().is_clean() {
             return Err(Miss::Noted(claim));
         }
@@ -93,7 +93,7 @@ impl<M: Manager> Shared<M> {
     #[inline(always)]
     fn ask_manager(&self, claim: &mut Claim, slot: &Slot<Resident<M>>) -> Result<(), Withheld> {
         slot.hold(claim, thread::number());
-        slot.resident_mut(claim).map_or(Ok(()), Resident::judge_checkout)
+        slot.resident_mut(claim).judge_checkout()
     }
 
     /// A caller may not have it. `Ok`: it is gone, and the next may be tried. `Err`: the caller is refused, and it is back in the pool.
@@ -108,8 +108,8 @@ impl<M: Manager> Shared<M> {
             }
             Err(Withheld::Refused(cause)) => {
                 self.turns_choosy();
-                self.core.slot(claim.slot()).hold_by_pool(&claim);
-                self.perform(self.core.settle(claim, self.here(), clock::now));
+                self.bag.slot(claim.slot()).hold_by_pool(&claim);
+                self.perform(self.bag.give_or_evict(claim, self.here(), clock::now));
                 return Err(cause);
             }
         }
@@ -119,7 +119,7 @@ impl<M: Manager> Shared<M> {
     /// It must leave, for what is noted of it or, if nothing is, for what a hook said.
     #[cold]
     fn leave(&self, claim: Claim, why: CloseReason) {
-        let slot = self.core.slot(claim.slot());
+        let slot = self.bag.slot(claim.slot());
         let notes = slot.notes();
         slot.hold_by_pool(&claim);
         self.retire(claim, if notes.is_leaving() { reason(notes) } else { why });
@@ -129,9 +129,9 @@ impl<M: Manager> Shared<M> {
     #[inline(always)]
     pub(crate) fn check_in(&self, mut claim: Claim, slot: &Slot<Resident<M>>, how: Outcome) {
         slot.end_use(&claim);
-        let judged = slot.resident_mut(&mut claim).map_or(Ok(()), |resident| resident.judge_return(how));
+        let judged = slot.resident_mut(&mut claim).judge_return(how);
         if judged.is_ok() && slot.notes().is_clean() {
-            self.core.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
+            self.bag.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
         } else {
             self.check_in_slow(claim, judged);
         }
@@ -140,7 +140,7 @@ impl<M: Manager> Shared<M> {
     /// It must leave, or something is noted of it.
     #[cold]
     fn check_in_slow(&self, claim: Claim, judged: Result<(), CloseReason>) {
-        let notes = self.core.slot(claim.slot()).notes();
+        let notes = self.bag.slot(claim.slot()).notes();
         if notes.is_leaving() {
             return self.retire(claim, reason(notes));
         }
@@ -148,7 +148,7 @@ impl<M: Manager> Shared<M> {
             return self.retire(claim, why);
         }
         self.freshen(&claim, notes);
-        self.perform(self.core.give(claim, self.here(), clock::now));
+        self.perform(self.bag.give(claim, self.here(), clock::now));
     }
 
     /// Nothing clean in this core's own shard: look at what was taken, steal, ask for growth, wait.
@@ -161,7 +161,7 @@ impl<M: Manager> Shared<M> {
             Patience::Usual => self.settings.load().wait_timeout,
         };
         let (mut taken, mut tries) = (taken, 0);
-        while let Some(claim) = taken.or_else(|| self.core.take(shard)).or_else(|| self.steal(shard)) {
+        while let Some(claim) = taken.or_else(|| self.bag.take(shard)).or_else(|| self.steal(shard)) {
             match self.look_over(claim) {
                 Taken::Fit(fit) => return Ok(fit),
                 Taken::Refused(cause) => return Err(self.refused(cause)),
@@ -170,7 +170,7 @@ impl<M: Manager> Shared<M> {
                     return Err(self.timed_out(begun));
                 }
                 // A manager that discards all it is shown must not keep a caller who would not wait for as long as others are dialed.
-                Taken::Gone if limit.is_zero() && tries > self.core.capacity() => break,
+                Taken::Gone if limit.is_zero() && tries > self.bag.capacity() => break,
                 Taken::Gone => (taken, tries) = (None, tries + 1),
             }
         }
@@ -184,9 +184,9 @@ impl<M: Manager> Shared<M> {
     fn steal(&self, shard: usize) -> Option<Claim> {
         let (near, far) = self.dispatch.neighbours(shard);
         let turn = self.shards.stolen(shard) as usize;
-        let claim = rotated(near, turn).chain(rotated(far, turn)).find_map(|victim| self.core.take(victim))?;
+        let claim = rotated(near, turn).chain(rotated(far, turn)).find_map(|victim| self.bag.take(victim))?;
         self.shards.note_stolen(shard);
-        if self.core.idle().note_steal(shard) {
+        if self.bag.idle().note_steal(shard) {
             self.ask();
         }
         Some(claim)
@@ -195,12 +195,12 @@ impl<M: Manager> Shared<M> {
     /// Asks for one dial in the background. False if the pool is closed.
     fn ask(&self) -> bool {
         self.hurry();
-        self.core.demand().map(|duty| self.perform(duty)).is_some()
+        self.bag.demand().map(|duty| self.perform(duty)).is_some()
     }
 
     /// Looks at what is noted of a connection, then hands it over.
     fn look_over(&self, mut claim: Claim) -> Taken {
-        let slot = self.core.slot(claim.slot());
+        let slot = self.bag.slot(claim.slot());
         let notes = slot.notes();
         if notes.is_leaving() {
             self.retire(claim, reason(notes));
@@ -208,7 +208,7 @@ impl<M: Manager> Shared<M> {
         }
         if notes.has(Notes::AGED) || notes.has(Notes::PROBE) {
             slot.hold(&claim, thread::number());
-            if let Err(why) = slot.resident_mut(&mut claim).map_or(Ok(()), Resident::look_for_data) {
+            if let Err(why) = slot.resident_mut(&mut claim).look_for_data() {
                 self.leave(claim, why);
                 return Taken::Gone;
             }
@@ -232,8 +232,8 @@ impl<M: Manager> Shared<M> {
     fn turns_choosy(&self) {
         // Relaxed: who is born meanwhile sees it, or is found here, or goes unnoted, as those before did.
         if !self.choosy.swap(true, Ordering::Relaxed) {
-            self.core.lives().iter().for_each(|(life, _)| {
-                self.core.note(*life, Notes::TIMED);
+            self.bag.lives().iter().for_each(|(life, _)| {
+                self.bag.note(*life, Notes::TIMED);
             });
         }
     }
@@ -246,8 +246,8 @@ impl<M: Manager> Shared<M> {
     /// It is in use, so it is not aged any more; the sweep may have to look at it again.
     fn freshen(&self, claim: &Claim, notes: Notes) {
         if notes.has(Notes::AGED) || notes.has(Notes::RESTED) {
-            self.core.clear(claim, Notes::AGED);
-            self.core.clear(claim, Notes::RESTED);
+            self.bag.clear(claim, Notes::AGED);
+            self.bag.clear(claim, Notes::RESTED);
             self.rejuvenated();
         }
     }
@@ -270,7 +270,7 @@ impl<M: Manager> Shared<M> {
         if let Err(cause) = self.admission(before) {
             return Err(self.refused(cause));
         }
-        let (seat, duty) = match self.core.enqueue(begun) {
+        let (seat, duty) = match self.bag.enqueue(begun) {
             Ok(seated) => seated,
             Err(barred) => return Err(self.barred(barred, begun)),
         };
@@ -282,15 +282,15 @@ impl<M: Manager> Shared<M> {
         self.shards.note_exhausted();
         count(&self.counts.waited);
         let outcome = loop {
-            let (fate, duty) = self.core.wait(&seat, || {
+            let (fate, duty) = self.bag.wait(&seat, || {
                 let now = clock::now();
-                (now < deadline).then(|| Some(until(deadline, now)))
+                (now < deadline).then(|| Nap::For(until(deadline, now)))
             });
             self.perform(duty);
             match fate {
                 // The last look, which comes when the time is up, may find one: for nothing, if a hook would begin too late.
                 Fate::Granted(claim) if self.is_choosy() && clock::now() >= deadline => {
-                    self.perform(self.core.settle(claim, self.here(), clock::now));
+                    self.perform(self.bag.give_or_evict(claim, self.here(), clock::now));
                     break Err(self.timed_out(begun));
                 }
                 Fate::Granted(claim) => match self.look_over(claim) {
@@ -298,7 +298,7 @@ impl<M: Manager> Shared<M> {
                     Taken::Refused(cause) => break Err(self.refused(cause)),
                     Taken::Gone if clock::now() >= deadline => break Err(self.timed_out(begun)),
                     // Not the waiter's fault: back to its old place.
-                    Taken::Gone => self.perform(self.core.rejoin(&seat)),
+                    Taken::Gone => self.perform(self.bag.rejoin(&seat)),
                 },
                 Fate::Open => {}
                 Fate::Closed => break Err(GetError::bare(GetErrorKind::Closed)),
@@ -362,15 +362,15 @@ impl<M: Manager> Shared<M> {
 
     /// An error with all that is known: since when it waited (if it did), the counts, whose leases, the cause.
     fn failure(&self, kind: GetErrorKind, begun: u64, cause: Option<Cause>) -> GetError {
-        let census = self.core.census();
+        let census = self.bag.census();
         let me = thread::number();
-        let leased = self.core.lives().into_iter().filter(|(_, idle)| !idle);
+        let leased = self.bag.lives().into_iter().filter(|(_, idle)| !idle);
         let detail = Detail {
             waited: until(clock::now(), begun),
             open: census.open,
             idle: census.idle,
             waiting: census.waiting,
-            held_here: leased.filter(|(life, _)| self.core.slot(life.slot).holder().thread == me).count(),
+            held_here: leased.filter(|(life, _)| self.bag.slot(life.slot).holder().thread == me).count(),
             cause,
         };
         GetError::detailed(kind, detail)

@@ -15,15 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use crate::background;
-use crate::clock::{self, nanos};
-use crate::deadlines::Deadlines;
-use crate::manager::{CloseReason, Manager, Watched};
-use crate::net::reactor::{Client, Reactor, Reactors};
+use crate::engine::resident::Resident;
+use crate::engine::upkeep::deadlines::Deadlines;
+use crate::manager::{CloseReason, Manager};
 use crate::observe::{Event, Observing};
-use crate::resident::Resident;
+use crate::os::background;
+use crate::os::clock::{self, nanos};
 use crate::settings::CLOSES_AT_ONCE;
 use crate::sync::lock;
+use crate::watch::duplicate::Duplicate;
+use crate::watch::reactor::{Handler, Reactor, Reactors};
 
 /// Closes the connections of one pool. Outlives the pool until the last of them is closed.
 pub(crate) struct Closer<M: Manager> {
@@ -162,7 +163,7 @@ impl<M: Manager> Closer<M> {
         // The farewell is the user's code: a panic in it ends here. So does the drop of the last handle to a replaced manager.
         let farewell = || catch_unwind(AssertUnwindSafe(move || manager.close(connection, why)));
         let _ = if why == CloseReason::PeerClosed {
-            sockets.iter().for_each(Watched::shut_down);
+            sockets.iter().for_each(Duplicate::shut_down);
             farewell()
         } else {
             // Relaxed: a setting.
@@ -174,7 +175,7 @@ impl<M: Manager> Closer<M> {
     }
 }
 
-impl<M: Manager> Client for Closer<M> {
+impl<M: Manager> Handler for Closer<M> {
     fn hung_up(&self, _key: u64) {}
 
     fn tick(&self, now: u64) -> u64 {

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::sys;
-use crate::topology::Topology;
+use crate::os::sys;
+use crate::os::topology::Topology;
 
 /// What runs in the background. A panic in it is contained.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;

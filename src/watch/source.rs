@@ -15,7 +15,7 @@ use mio::unix::SourceFd;
 use mio::{Registry, Token};
 use rustix::event::epoll;
 
-use crate::sys;
+use crate::os::sys;
 
 /// Which event on a descriptor means that the connection is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +28,12 @@ pub(crate) enum Interest {
 
 /// A descriptor as mio registers it.
 #[derive(Debug)]
-pub(crate) struct Watchable<'a> {
+pub(crate) struct Descriptor<'a> {
     pub(crate) fd: BorrowedFd<'a>,
     pub(crate) interest: Interest,
 }
 
-impl Source for Watchable<'_> {
+impl Source for Descriptor<'_> {
     fn register(&mut self, registry: &Registry, token: Token, interests: mio::Interest) -> io::Result<()> {
         match self.interest {
             Interest::Readable => SourceFd(&self.fd.as_raw_fd()).register(registry, token, interests),

@@ -1,28 +1,32 @@
 //! What the sweep finds, carried out: expiry, idle timeout, pings, leases held too long.
 #![forbid(unsafe_code)]
 
+pub(crate) mod deadlines;
+pub(crate) mod sweep;
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::background;
-use crate::clock::{self, NEVER, nanos};
-use crate::expiry::{Birth, Finding, Sweep};
+use crate::engine::upkeep::sweep::{Birth, Finding, Sweep};
+use crate::engine::{Shared, count};
+use crate::lockfree::bag::Claim;
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::core::Claim;
 use crate::lockfree::slot::Holder;
-use crate::manager::{CloseReason, Manager, Watched};
+use crate::manager::{CloseReason, Manager};
 use crate::observe::Event;
+use crate::os::background;
+use crate::os::clock::{self, NEVER, nanos};
+use crate::os::thread;
 use crate::settings::PINGS_AT_ONCE;
-use crate::shared::{Shared, count};
 use crate::sync::lock;
-use crate::thread;
+use crate::watch::duplicate::Duplicate;
 
 impl<M: Manager> Shared<M> {
     /// A connection was opened: the sweep keeps an eye on it.
-    pub(crate) fn born(&self, life: Life, now: u64, sockets: Weak<[Watched]>) {
+    pub(crate) fn born(&self, life: Life, now: u64, sockets: Weak<[Duplicate]>) {
         let settings = self.settings.load();
-        let uses = self.core.slot(life.slot).uses();
+        let uses = self.bag.slot(life.slot).uses();
         let birth = Birth::new(life, now, uses, settings.max_lifetime, sockets);
         let due = birth.expires.min(now + Sweep::step(&settings));
         lock(&self.births).push(birth);
@@ -49,7 +53,7 @@ impl<M: Manager> Shared<M> {
         }
         // Acquire: what was there to be swept when the time that this takes off was set.
         self.sweep_due.swap(NEVER, Ordering::Acquire);
-        self.shards.note_idle(&self.core);
+        self.shards.note_idle(&self.bag);
         self.tell_unpinned();
         let settings = self.settings.load();
         // Relaxed: only this thread begins pings.
@@ -57,7 +61,7 @@ impl<M: Manager> Shared<M> {
         let due = {
             let mut sweep = lock(&self.sweep);
             sweep.extend(std::mem::take(&mut *lock(&self.births)));
-            sweep.run(now, &self.core, &settings, pings, |finding| self.carry_out(finding))
+            sweep.run(now, &self.bag, &settings, pings, |finding| self.carry_out(finding))
         };
         // Relaxed: read by this thread's next tick.
         self.sweep_due.fetch_min(due, Ordering::Relaxed);
@@ -91,18 +95,18 @@ impl<M: Manager> Shared<M> {
 
     /// Takes a connection out of the idle stacks, if it is still the one that the sweep saw, unused since.
     fn take_unused(&self, life: Life, uses: u64) -> Option<Claim> {
-        let claim = self.core.remove(life.slot)?;
-        let slot = self.core.slot(life.slot);
+        let claim = self.bag.remove(life.slot)?;
+        let slot = self.bag.slot(life.slot);
         if slot.uses() == uses && slot.notes().generation() == life.generation {
             return Some(claim);
         }
-        self.perform(self.core.settle(claim, 0, clock::now));
+        self.perform(self.bag.give_or_evict(claim, 0, clock::now));
         None
     }
 
     fn begin_ping(&self, claim: Claim) {
         let Some(pool) = self.me.upgrade() else { return self.retire(claim, CloseReason::PoolClosed) };
-        self.core.slot(claim.slot()).hold_by_pool(&claim);
+        self.bag.slot(claim.slot()).hold_by_pool(&claim);
         // Relaxed: a count that bounds.
         self.pinging.fetch_add(1, Ordering::Relaxed);
         let mut ping = Ping { pool, claim: Some(claim) };
@@ -110,13 +114,13 @@ impl<M: Manager> Shared<M> {
         drop(background::run(Box::new(move || ping.run())));
     }
 
-    fn held_too_long(&self, life: Life, holder: Holder, held: Duration, sockets: &Weak<[Watched]>) {
+    fn held_too_long(&self, life: Life, holder: Holder, held: Duration, sockets: &Weak<[Duplicate]>) {
         let in_hook = holder.in_hook;
         let cut = in_hook || self.settings.load().cut_held;
         if cut {
             // Noted first, so that the hang-up that this looks like is not taken for the peer's.
             self.dismiss(life, Notes::CUT);
-            sockets.upgrade().iter().flat_map(|sockets| sockets.iter()).for_each(Watched::shut_down);
+            sockets.upgrade().iter().flat_map(|sockets| sockets.iter()).for_each(Duplicate::shut_down);
         }
         count(if in_hook { &self.counts.hooks_overran } else { &self.counts.holds_exceeded });
         self.observing.tell(|| {
@@ -138,10 +142,11 @@ impl<M: Manager> Ping<M> {
         let Some(mut claim) = self.claim.take() else { return };
         let pool = &self.pool;
         let deadline = clock::now().saturating_add(nanos(pool.settings.load().ping_timeout));
-        let alive = pool.core.slot(claim.slot()).resident_mut(&mut claim).map_or(Ok(()), |resident| {
+        let alive = {
+            let resident = pool.bag.slot(claim.slot()).resident_mut(&mut claim);
             let sockets = Arc::clone(&resident.sockets);
             pool.pings.run(&sockets, deadline, |deadline| pool.reactor.remind(deadline), || resident.ping())
-        });
+        };
         match alive {
             Ok(()) => self.claim = Some(claim),
             Err(why) => pool.retire(claim, why),
@@ -154,7 +159,7 @@ impl<M: Manager> Drop for Ping<M> {
         // Relaxed: a count that bounds.
         self.pool.pinging.fetch_sub(1, Ordering::Relaxed);
         if let Some(claim) = self.claim.take() {
-            self.pool.perform(self.pool.core.settle(claim, self.pool.here(), clock::now));
+            self.pool.perform(self.pool.bag.give_or_evict(claim, self.pool.here(), clock::now));
         }
         // Others may wait for a turn.
         self.pool.sweep_by(clock::now());

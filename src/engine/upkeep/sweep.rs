@@ -12,12 +12,12 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use crate::clock::{self, NEVER, nanos};
+use crate::lockfree::bag::Bag;
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::core::Core;
 use crate::lockfree::slot::Holder;
-use crate::manager::Watched;
+use crate::os::clock::{self, NEVER, nanos};
 use crate::settings::Settings;
+use crate::watch::duplicate::Duplicate;
 
 /// A connection that was opened, for the sweep to keep an eye on.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Birth {
     pub(crate) uses: u64,
     /// When it reaches its lifetime. The jitter is drawn here, once, or connections opened together would expire together.
     pub(crate) expires: u64,
-    pub(crate) sockets: Weak<[Watched]>,
+    pub(crate) sockets: Weak<[Duplicate]>,
 }
 
 impl Birth {
@@ -37,7 +37,7 @@ impl Birth {
         now: u64,
         uses: u64,
         max_lifetime: Option<Duration>,
-        sockets: Weak<[Watched]>,
+        sockets: Weak<[Duplicate]>,
     ) -> Self {
         let lifetime = max_lifetime.map_or(NEVER, nanos);
         // Less up to a tenth, so that what the user set is never exceeded.
@@ -53,7 +53,7 @@ struct Seen {
     expires: u64,
     /// When it is to be retired.
     retires: u64,
-    sockets: Weak<[Watched]>,
+    sockets: Weak<[Duplicate]>,
     /// What its slot said at the last sweep.
     uses: u64,
     holder: Holder,
@@ -75,7 +75,7 @@ pub(crate) enum Finding {
     /// It is to be pinged, on the same terms.
     Ping(Life, u64),
     /// One use of it, or one hook on it, has taken too long.
-    Held(Life, Holder, Duration, Weak<[Watched]>),
+    Held(Life, Holder, Duration, Weak<[Duplicate]>),
 }
 
 /// The sweep's memory.
@@ -133,7 +133,7 @@ impl Sweep {
     pub(crate) fn run<T, R: Clone>(
         &mut self,
         now: u64,
-        core: &Core<T, R>,
+        bag: &Bag<T, R>,
         settings: &Settings,
         pings: usize,
         mut found: impl FnMut(Finding),
@@ -142,12 +142,12 @@ impl Sweep {
         let idle_timeout = settings.idle_timeout.map_or(NEVER, nanos);
         // Zero needs no note: those that are looked at on every checkout have one from birth.
         let aged_after = if settings.probe_after.is_zero() { step } else { nanos(settings.probe_after) };
-        self.seen.retain(|seen| core.slot(seen.life.slot).notes().generation() == seen.life.generation);
+        self.seen.retain(|seen| bag.slot(seen.life.slot).notes().generation() == seen.life.generation);
         let mut spare = self.seen.len().saturating_sub(settings.min_idle);
         let mut due = NEVER;
         let mut to_ping = Vec::new();
         for (place, seen) in self.seen.iter_mut().enumerate() {
-            let slot = core.slot(seen.life.slot);
+            let slot = bag.slot(seen.life.slot);
             if slot.notes().is_leaving() {
                 // Whoever holds it will read the note.
                 continue;
@@ -159,7 +159,7 @@ impl Sweep {
             due = due.min(seen.expires).min(seen.retires);
             // The uses before the idle word: a use that ends between the two is a change to the next look.
             let (uses, holder) = (slot.uses(), slot.holder());
-            let is_idle = core.idle().look(seen.life.slot.word()) & seen.life.slot.mask() != 0;
+            let is_idle = bag.is_idle(seen.life.slot);
             if !is_idle && !holder.is_caller() {
                 // Between two owners, parked, or out for a ping, which resets no age.
                 due = due.min(now.saturating_add(step));
@@ -177,7 +177,7 @@ impl Sweep {
             // Also when leased: its return clears the notes, and says so, and until then nothing can age.
             for (after, flag) in [(step, Notes::RESTED), (aged_after, Notes::AGED)] {
                 if lasted >= after {
-                    core.note(seen.life, flag);
+                    bag.note(seen.life, flag);
                 } else {
                     due = due.min(seen.since.saturating_add(after));
                 }
@@ -232,28 +232,28 @@ mod tests {
     /// A reactor may be off its core between the look at the clock and the look at the connections.
     #[test]
     fn a_late_look_ends_nothing_early() {
-        let core: Core<(), ()> =
-            Core::new(1, 1, Limits { max_size: 1, floor: 0, dials: 1, max_waiters: 1, handoff_after: 0 });
-        let opening = core.demand().unwrap().dial.into_iter().next().unwrap();
-        let (claim, life) = core.admit(opening, (), false).unwrap();
-        assert!(core.land(claim, 0, clock::now).is_none());
+        let bag: Bag<(), ()> =
+            Bag::new(1, 1, Limits { max_size: 1, floor: 0, dials: 1, max_waiters: 1, handoff_after: 0 });
+        let opening = bag.demand().unwrap().dial.into_iter().next().unwrap();
+        let (claim, life) = bag.admit(opening, (), false).unwrap();
+        assert!(bag.land(claim, 0, clock::now).is_none());
         let settings = Settings { min_idle: 0, idle_timeout: Some(LIMIT), ..Settings::usual() };
         let mut sweep = Sweep::default();
-        sweep.extend([Birth::new(life, clock::now(), core.slot(life.slot).uses(), None, Weak::<[Watched; 0]>::new())]);
+        sweep.extend([Birth::new(life, clock::now(), bag.slot(life.slot).uses(), None, Weak::<[Duplicate; 0]>::new())]);
 
         let tick = clock::now();
         while clock::now() < tick + nanos(LIMIT) {
             std::thread::yield_now();
         }
-        let claim = core.take(0).unwrap();
-        core.slot(life.slot).begin_use(&claim);
-        core.slot(life.slot).end_use(&claim);
-        assert!(core.give(claim, 0, clock::now).is_none());
+        let claim = bag.take(0).unwrap();
+        bag.slot(life.slot).begin_use(&claim);
+        bag.slot(life.slot).end_use(&claim);
+        assert!(bag.give(claim, 0, clock::now).is_none());
         let mut found = 0;
-        sweep.run(tick, &core, &settings, 0, |_| found += 1);
-        sweep.run(tick + nanos(LIMIT), &core, &settings, 0, |_| found += 1);
+        sweep.run(tick, &bag, &settings, 0, |_| found += 1);
+        sweep.run(tick + nanos(LIMIT), &bag, &settings, 0, |_| found += 1);
         assert_eq!(found, 0, "it was used a moment ago");
-        sweep.run(clock::now() + nanos(LIMIT), &core, &settings, 0, |_| found += 1);
+        sweep.run(clock::now() + nanos(LIMIT), &bag, &settings, 0, |_| found += 1);
         assert_eq!(found, 1);
     }
 }

@@ -1,0 +1,3 @@
+//! Pages that are only documentation.
+
+pub mod guide;

@@ -1,0 +1,69 @@
+//! The pool's own hold on a connection's descriptors: a duplicate of each that is watched, by which a call that blocks for too long is ended.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Mutex;
+
+use super::source::Interest;
+use crate::sync::lock;
+
+/// A descriptor that the pool watches, by a duplicate of its own, which keeps the socket open: the peer sees no end before it closes.
+#[derive(Debug)]
+pub(crate) struct Duplicate {
+    pub(crate) fd: OwnedFd,
+    /// The client's own descriptor.
+    pub(crate) number: RawFd,
+    pub(crate) interest: Interest,
+}
+
+impl Duplicate {
+    /// Whoever blocks on it returns. Does not block.
+    pub(crate) fn shut_down(&self) {
+        shut_down(&self.fd);
+    }
+}
+
+/// Sockets to be shut down under somebody who blocks on them for too long.
+///
+/// Its state: waiting (sockets gather) or cut (what is added later is shut down at once, so that no order of the two loses one).
+#[derive(Debug, Default)]
+pub(crate) struct Cut {
+    state: Mutex<CutState>,
+}
+
+#[derive(Debug, Default)]
+struct CutState {
+    cut: bool,
+    /// A socket was added, and is or will be shut down by a cut.
+    armed: bool,
+    sockets: Vec<OwnedFd>,
+}
+
+impl Cut {
+    pub(crate) fn add(&self, socket: OwnedFd) {
+        let mut state = lock(&self.state);
+        state.armed = true;
+        if state.cut {
+            shut_down(&socket);
+        } else {
+            state.sockets.push(socket);
+        }
+    }
+
+    /// Whether a cut shuts anything down.
+    pub(crate) fn is_armed(&self) -> bool {
+        lock(&self.state).armed
+    }
+
+    /// Shuts down all that was added and will be. Does not block.
+    pub(crate) fn cut(&self) {
+        let mut state = lock(&self.state);
+        state.cut = true;
+        state.sockets.drain(..).for_each(|socket| shut_down(&socket));
+    }
+}
+
+fn shut_down(socket: &OwnedFd) {
+    // Not a socket, or not connected any more: nobody blocks on it then.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+}
