@@ -3,9 +3,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::engine::{Parts, Shared};
+use crate::engine::{Engine, Plan};
 use crate::error::BuildError;
 use crate::lockfree::bits::SlotId;
 use crate::manager::Manager;
@@ -13,7 +13,6 @@ use crate::observe::{Observer, Observing};
 use crate::os::topology::{Dispatch, Topology};
 use crate::pool::Pool;
 use crate::settings::{Opening, SHARDS_LIMIT, Settings, at_least, within};
-use crate::sync::lock;
 use crate::watch::reactor::Reactors;
 
 impl<M: Manager> Pool<M> {
@@ -211,7 +210,7 @@ impl<M: Manager> Builder<M> {
             at_least("opening", Some(limit), Duration::from_millis(1))?;
         }
         let min_idle = settings.min_idle;
-        let parts = Parts {
+        let plan = Plan {
             settings,
             capacity,
             shards,
@@ -220,38 +219,18 @@ impl<M: Manager> Builder<M> {
             observing: Observing::new(self.observer),
             lazy: self.opening == Opening::Lazy,
         };
-        let shared = Shared::new(Arc::new(self.manager), parts).map_err(BuildError::Reactor)?;
+        let engine = Engine::new(Arc::new(self.manager), plan).map_err(BuildError::Reactor)?;
         match self.opening {
             Opening::Lazy => {}
-            Opening::Background => shared.set_floor(min_idle),
+            Opening::Background => engine.set_floor(min_idle),
             Opening::Wait(limit) => {
                 let wanted = min_idle.max(1);
-                shared.set_floor(wanted);
-                shared.wait_until_open(wanted, limit)?;
-                shared.set_floor(min_idle);
+                engine.set_floor(wanted);
+                engine.wait_until_open(wanted, limit)?;
+                engine.set_floor(min_idle);
             }
         }
-        Ok(Pool { shared })
-    }
-}
-
-impl<M: Manager> Shared<M> {
-    fn wait_until_open(&self, wanted: usize, limit: Duration) -> Result<(), BuildError> {
-        let begun = Instant::now();
-        let mut gate = lock(&self.dialed.0);
-        loop {
-            let open = self.bag.census().open;
-            if open >= wanted {
-                return Ok(());
-            }
-            let waited = begun.elapsed();
-            let Some(left) = limit.checked_sub(waited).filter(|left| !left.is_zero()) else {
-                let cause = lock(&self.backoff).cause();
-                return Err(BuildError::Opening { open, wanted, waited, cause });
-            };
-            let woken = self.dialed.1.wait_timeout(gate, left);
-            gate = woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
-        }
+        Ok(Pool { engine })
     }
 }
 

@@ -6,11 +6,11 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use crate::engine::Engine;
 use crate::engine::resident::Resident;
-use crate::engine::{Shared, count};
 use crate::lockfree::bag::{Claim, Slot};
 use crate::lockfree::bits::Notes;
-use crate::manager::{CloseReason, Manager, Outcome};
+use crate::manager::{Manager, Outcome};
 
 /// A connection on loan. It is given back when the lease is dropped, on that thread: [`Manager::on_return`] judges it there.
 ///
@@ -108,15 +108,15 @@ pub struct Lease<'p, M: Manager> {
 
 /// A lease for the time of one closure: no more than `with` needs, so that it stays in registers.
 pub(crate) struct Loan<'p, M: Manager> {
-    pool: &'p Shared<M>,
+    pool: &'p Engine<M>,
     slot: &'p Slot<Resident<M>>,
     claim: Option<Claim>,
 }
 
 impl<'p, M: Manager> Loan<'p, M> {
     #[inline(always)]
-    pub(crate) fn new(pool: &'p Shared<M>, claim: Claim) -> Self {
-        Loan { pool, slot: pool.bag.slot(claim.slot()), claim: Some(claim) }
+    pub(crate) fn new(pool: &'p Engine<M>, claim: Claim) -> Self {
+        Loan { pool, slot: pool.slot(&claim), claim: Some(claim) }
     }
 
     #[inline(always)]
@@ -151,15 +151,15 @@ fn connection_mut<'a, M: Manager>(slot: &'a Slot<Resident<M>>, claim: &'a mut Cl
 }
 
 enum Holder<'p, M: Manager> {
-    Borrowed(&'p Shared<M>),
-    Owned(Arc<Shared<M>>),
+    Borrowed(&'p Engine<M>),
+    Owned(Arc<Engine<M>>),
 }
 
 impl<M: Manager> Deref for Holder<'_, M> {
-    type Target = Shared<M>;
+    type Target = Engine<M>;
 
     #[inline]
-    fn deref(&self) -> &Shared<M> {
+    fn deref(&self) -> &Engine<M> {
         match self {
             Holder::Borrowed(shared) => shared,
             Holder::Owned(shared) => shared,
@@ -169,11 +169,11 @@ impl<M: Manager> Deref for Holder<'_, M> {
 
 impl<'p, M: Manager> Lease<'p, M> {
     #[inline]
-    pub(crate) fn borrowed(pool: &'p Shared<M>, claim: Claim) -> Self {
+    pub(crate) fn borrowed(pool: &'p Engine<M>, claim: Claim) -> Self {
         Lease::new(Holder::Borrowed(pool), claim)
     }
 
-    pub(crate) fn owned(pool: Arc<Shared<M>>, claim: Claim) -> Lease<'static, M> {
+    pub(crate) fn owned(pool: Arc<Engine<M>>, claim: Claim) -> Lease<'static, M> {
         Lease::new(Holder::Owned(pool), claim)
     }
 
@@ -201,15 +201,8 @@ impl<'p, M: Manager> Lease<'p, M> {
 
     /// Takes the connection out of the pool for good. Its permit is free at once; its watch ends; nobody closes it but you.
     pub fn detach(mut lease: Self) -> M::Connection {
-        count(&lease.pool.counts.detached);
-        let resident = lease.claim.take().and_then(|claim| {
-            let mut duty = lease.pool.bag.evict(claim);
-            let resident = duty.close.take();
-            lease.pool.perform(duty);
-            resident
-        });
-        match resident {
-            Some((resident, _)) => resident.connection,
+        match lease.claim.take() {
+            Some(claim) => lease.pool.detach(claim),
             None => unreachable!("a lease has its connection until it ends"),
         }
     }
@@ -221,7 +214,7 @@ impl<'p, M: Manager> Lease<'p, M> {
     /// says the same. One load; a connection that nobody watches never looks stale.
     pub fn stale(lease: &Self) -> bool {
         let claim = lease.claim.as_ref();
-        claim.is_some_and(|claim| lease.pool.bag.slot(claim.slot()).notes().has(Notes::DEAD))
+        claim.is_some_and(|claim| lease.pool.slot(claim).notes().has(Notes::DEAD))
     }
 }
 
@@ -231,7 +224,7 @@ impl<M: Manager> Deref for Lease<'_, M> {
     #[inline]
     fn deref(&self) -> &M::Connection {
         match &self.claim {
-            Some(claim) => &self.pool.bag.slot(claim.slot()).resident(claim).connection,
+            Some(claim) => &self.pool.slot(claim).resident(claim).connection,
             None => unreachable!("a lease has its connection until it ends"),
         }
     }
@@ -241,7 +234,7 @@ impl<M: Manager> DerefMut for Lease<'_, M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Connection {
         match &mut self.claim {
-            Some(claim) => connection_mut(self.pool.bag.slot(claim.slot()), claim),
+            Some(claim) => connection_mut(self.pool.slot(claim), claim),
             None => unreachable!("a lease has its connection until it ends"),
         }
     }
@@ -261,20 +254,8 @@ impl<M: Manager> Drop for Lease<'_, M> {
         } else {
             Outcome::Done
         };
-        let slot = self.pool.bag.slot(claim.slot());
+        let slot = self.pool.slot(&claim);
         self.pool.check_in(claim, slot, how);
-    }
-}
-
-impl<M: Manager> Shared<M> {
-    #[cold]
-    fn check_in_panicked(&self, claim: Claim, slot: &Slot<Resident<M>>) {
-        self.check_in(claim, slot, Outcome::Panicked);
-    }
-
-    #[cold]
-    fn check_in_condemned(&self, claim: Claim) {
-        self.retire(claim, CloseReason::Condemned);
     }
 }
 

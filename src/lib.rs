@@ -92,7 +92,6 @@ mod watch;
 
 pub use builder::Builder;
 pub use docs::guide;
-pub use engine::control::DrainReport;
 pub use error::{BuildError, Cause, GetError, GetErrorKind};
 pub use lease::Lease;
 pub use manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
@@ -104,7 +103,7 @@ pub use net::unix::UnixManager;
 pub use observe::{Event, Observer};
 pub use pool::Pool;
 pub use settings::{Opening, Settings};
-pub use stats::{ShardStats, Stats, WaitTimes};
+pub use stats::{DrainReport, ShardStats, Stats, WaitTimes};
 pub use watch::reactor::Reactors;
 
 /// The bag beside a simple twin, for the fuzz target.

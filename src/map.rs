@@ -252,7 +252,7 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
         if error.kind() != GetErrorKind::Closed {
             return Err(error);
         }
-        self.remove(key, |present| Arc::ptr_eq(&present.shared, &closed.shared));
+        self.remove(key, |present| Arc::ptr_eq(&present.engine, &closed.engine));
         Ok(())
     }
 
@@ -309,7 +309,7 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
         let table = self.table.load_full();
         for (key, entry) in table.iter() {
             let Some(pool) = Option::clone(&entry.pool.load()) else { continue };
-            let (uses, busy) = pool.shared.activity();
+            let (uses, busy) = pool.engine.activity();
             let unused_since = {
                 let mut seen = lock(&entry.seen);
                 if busy || seen.0 != uses {
@@ -318,7 +318,7 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
                 seen.1
             };
             if now.saturating_sub(unused_since) >= idle_for {
-                self.remove(key, |pool| pool.shared.activity() == (uses, false));
+                self.remove(key, |pool| pool.engine.activity() == (uses, false));
             }
         }
         if !self.table.load().is_empty() {

@@ -5,21 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::Shared;
+use crate::engine::Engine;
 use crate::engine::checkout::Patience;
-use crate::engine::control::DrainReport;
 use crate::error::{BuildError, GetError};
 use crate::lease::{Lease, Loan};
 use crate::manager::{Manager, Outcome};
 use crate::settings::Settings;
-use crate::stats::Stats;
+use crate::stats::{DrainReport, Stats};
 
 /// A pool of connections for blocking callers: one shard per core, idle connections watched for their peer's hang-up.
 ///
 /// Made by [`Pool::builder`](crate::Pool::builder). Clones are handles to the same pool and cost an atomic increment; threads may as well
 /// share one by reference. When the last handle and the last owned lease are gone, the pool closes.
 pub struct Pool<M: Manager> {
-    pub(crate) shared: Arc<Shared<M>>,
+    pub(crate) engine: Arc<Engine<M>>,
 }
 
 impl<M: Manager> Pool<M> {
@@ -51,11 +50,11 @@ impl<M: Manager> Pool<M> {
     /// The closure's own, and [`GetError`] converted into its type when no connection was had.
     #[inline]
     pub fn with<T, E: From<GetError>>(&self, f: impl FnOnce(&mut M::Connection) -> Result<T, E>) -> Result<T, E> {
-        let claim = match self.shared.check_out_at_once() {
+        let claim = match self.engine.check_out_at_once() {
             Ok(claim) => claim,
-            Err(miss) => self.shared.check_out_after(miss, Patience::Usual)?,
+            Err(miss) => self.engine.check_out_after(miss, Patience::Usual)?,
         };
-        let mut loan = Loan::new(&self.shared, claim);
+        let mut loan = Loan::new(&self.engine, claim);
         let result = f(loan.connection());
         loan.end(if result.is_ok() { Outcome::Done } else { Outcome::Failed });
         result
@@ -67,8 +66,8 @@ impl<M: Manager> Pool<M> {
     /// `TimedOut`, `Down`, `Refused`, `Closed`: see [`GetErrorKind`](crate::GetErrorKind).
     #[inline]
     pub fn get(&self) -> Result<Lease<'_, M>, GetError> {
-        let claim = self.shared.check_out(Patience::Usual)?;
-        Ok(Lease::borrowed(&self.shared, claim))
+        let claim = self.engine.check_out(Patience::Usual)?;
+        Ok(Lease::borrowed(&self.engine, claim))
     }
 
     /// The same, waiting up to `limit`. Zero means not to wait, as [`try_get`](Pool::try_get).
@@ -77,8 +76,8 @@ impl<M: Manager> Pool<M> {
     /// As for [`get`](Pool::get).
     #[inline]
     pub fn get_timeout(&self, limit: Duration) -> Result<Lease<'_, M>, GetError> {
-        let claim = self.shared.check_out(Patience::Only(limit))?;
-        Ok(Lease::borrowed(&self.shared, claim))
+        let claim = self.engine.check_out(Patience::Only(limit))?;
+        Ok(Lease::borrowed(&self.engine, claim))
     }
 
     /// Takes a connection if one is idle in any shard; never waits and never dials. With room to grow, it asks for one dial in
@@ -97,26 +96,26 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     /// As for [`get`](Pool::get).
     pub fn get_owned(&self) -> Result<Lease<'static, M>, GetError> {
-        let claim = self.shared.check_out(Patience::Usual)?;
-        Ok(Lease::<M>::owned(Arc::clone(&self.shared), claim))
+        let claim = self.engine.check_out(Patience::Usual)?;
+        Ok(Lease::<M>::owned(Arc::clone(&self.engine), claim))
     }
 
     /// The pool in numbers. Takes the lock of those who wait, and reads every slot: for a metrics page, not for each request, and not in a tight
     /// loop, which would keep those who wait from their lock.
     pub fn stats(&self) -> Stats {
-        self.shared.stats()
+        self.engine.stats()
     }
 
     /// Closes the pool: whoever waits or comes later gets [`GetErrorKind::Closed`](crate::GetErrorKind::Closed), idle connections are closed
     /// in the background, leased ones when they are given back. Returns at once. Idempotent.
     pub fn close(&self) {
-        self.shared.close();
+        self.engine.close();
     }
 
     /// Ends the pool in good order: [`close`](Pool::close), then waits until every lease has come back and every connection is closed, up to
     /// `limit`, and reports what has not.
     pub fn drain(&self, limit: Duration) -> DrainReport {
-        self.shared.drain(limit)
+        self.engine.drain(limit)
     }
 
     /// Changes settings while the pool runs: `change` gets the present ones. All are checked; if one is outside its limits, nothing changes.
@@ -146,49 +145,48 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     /// [`BuildError::Setting`] names the setting and its limit.
     pub fn reconfigure(&self, change: impl FnMut(&mut Settings)) -> Result<(), BuildError> {
-        self.shared.reconfigure(change)
+        self.engine.reconfigure(change)
     }
 
     /// The settings in force.
     pub fn settings(&self) -> Settings {
-        Settings::clone(&self.shared.settings.load())
+        self.engine.settings()
     }
 
     /// Has all connections that are open now leave the pool: leased ones when they are given back, idle ones spread over this time, so
     /// that the endpoint is not dialed all at once. Zero: now. For a failover, or a change of names. None is cut.
     pub fn retire(&self, over: Duration) {
-        self.shared.retire_all(over);
+        self.engine.retire(over);
     }
 
     /// Opens all further connections by `manager`, with new credentials or at another address, and [`retire`](Pool::retire)s those of
     /// the old one, whose hooks still run on the old one. Whoever waits is served by the new one; a backoff of the old
     /// endpoint is forgotten.
     pub fn replace_manager(&self, manager: M, over: Duration) {
-        self.shared.replace_manager(manager, over);
+        self.engine.replace_manager(manager, over);
     }
 
     /// Hands out no connection until [`resume`](Pool::resume): callers wait, within their own deadlines, and `try_get` is busy. What is leased is
     /// given back as usual. For the minute in which the endpoint must be left alone. Idempotent.
     pub fn pause(&self) {
-        self.shared.pause();
+        self.engine.pause();
     }
 
     /// Ends a [`pause`](Pool::pause).
     pub fn resume(&self) {
-        self.shared.resume();
+        self.engine.resume();
     }
 
     /// Whether all that must hold when nothing is under way does hold. For tests, which make sure that nothing is.
     #[doc(hidden)]
     pub fn at_rest(&self) -> Result<(), String> {
-        self.shared.bag.at_rest()?;
-        self.shared.balances()
+        self.engine.at_rest()
     }
 }
 
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {
-        Pool { shared: Arc::clone(&self.shared) }
+        Pool { engine: Arc::clone(&self.engine) }
     }
 }
 

@@ -2,16 +2,9 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::engine::{Shared, count};
-use crate::lockfree::bag::Bag;
-use crate::lockfree::bits::SlotId;
-use crate::manager::{CloseReason, Manager};
-use crate::os::clock;
-use crate::sync::lock;
+use crate::manager::CloseReason;
 
 /// What a pool looks like and what it has done so far. From [`Pool::stats`](crate::Pool::stats).
 ///
@@ -63,7 +56,7 @@ pub struct Stats {
     pub waits: WaitTimes,
     /// Each shard by itself.
     pub shards: Vec<ShardStats>,
-    closed: [u64; CloseReason::ALL.len()],
+    pub(crate) closed: [u64; CloseReason::ALL.len()],
 }
 
 /// One shard in numbers.
@@ -79,13 +72,23 @@ pub struct ShardStats {
 /// How long callers waited, in powers of two of a microsecond. Those who found an idle connection did not wait and are not in it.
 #[derive(Debug, Clone, Default)]
 pub struct WaitTimes {
-    buckets: [u64; BUCKETS],
+    buckets: [u64; WaitTimes::BUCKETS],
 }
 
-/// Up to 2^31 µs, which is 36 minutes.
-const BUCKETS: usize = 32;
-
 impl WaitTimes {
+    /// Up to 2^31 µs, which is 36 minutes.
+    pub(crate) const BUCKETS: usize = 32;
+
+    pub(crate) fn new(buckets: [u64; Self::BUCKETS]) -> Self {
+        WaitTimes { buckets }
+    }
+
+    /// Where a wait of this length is counted.
+    pub(crate) fn bucket_of(waited: Duration) -> usize {
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX).max(1);
+        (micros.next_power_of_two().trailing_zeros() as usize).min(Self::BUCKETS - 1)
+    }
+
     /// How many waited and got a connection.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -103,70 +106,6 @@ impl WaitTimes {
     }
 }
 
-/// The same as it is being counted.
-#[derive(Debug)]
-pub(crate) struct Waits {
-    buckets: [AtomicU64; BUCKETS],
-}
-
-impl Default for Waits {
-    fn default() -> Self {
-        Waits { buckets: std::array::from_fn(|_| AtomicU64::new(0)) }
-    }
-}
-
-impl Waits {
-    pub(crate) fn record(&self, waited: Duration) {
-        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX).max(1);
-        let bucket = (micros.next_power_of_two().trailing_zeros() as usize).min(BUCKETS - 1);
-        count(&self.buckets[bucket]);
-    }
-}
-
-/// What is counted for each shard, and since the last snapshot.
-#[derive(Debug)]
-pub(crate) struct Shards {
-    stolen: Box<[AtomicU64]>,
-    idle_low: AtomicUsize,
-    /// When the last snapshot was taken, and what `stolen` was.
-    last: Mutex<(u64, u64)>,
-}
-
-impl Shards {
-    pub(crate) fn new(shards: usize) -> Self {
-        Shards {
-            stolen: (0..shards).map(|_| AtomicU64::new(0)).collect(),
-            idle_low: AtomicUsize::new(usize::MAX),
-            last: Mutex::new((clock::now(), 0)),
-        }
-    }
-
-    /// A caller of this shard has stolen.
-    pub(crate) fn note_stolen(&self, shard: usize) {
-        count(&self.stolen[shard]);
-    }
-
-    /// How often callers of this shard have.
-    pub(crate) fn stolen(&self, shard: usize) -> u64 {
-        // Relaxed: statistics.
-        self.stolen[shard].load(Ordering::Relaxed)
-    }
-
-    /// A look at how many are idle.
-    pub(crate) fn note_idle<T, R: Clone>(&self, bag: &Bag<T, R>) {
-        // Relaxed: statistics.
-        self.idle_low.fetch_min(bag.idle().total(), Ordering::Relaxed);
-    }
-
-    /// A caller has found none.
-    pub(crate) fn note_exhausted(&self) {
-        // Relaxed: statistics. Written only where it changes something, since many may wait.
-        if self.idle_low.load(Ordering::Relaxed) != 0 {
-            self.idle_low.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
 impl Stats {
     /// Connections that left the pool for this reason, counted when they leave.
     pub fn closed(&self, why: CloseReason) -> u64 {
@@ -176,72 +115,6 @@ impl Stats {
     /// Connections that left the pool to be closed, for whatever reason.
     pub fn closed_in_all(&self) -> u64 {
         self.closed.iter().sum()
-    }
-}
-
-impl<M: Manager> Shared<M> {
-    /// How often the pool has been used, and whether it is just now.
-    pub(crate) fn activity(&self) -> (u64, bool) {
-        let census = self.bag.census();
-        (self.uses(), census.waiting > 0 || census.idle < census.open)
-    }
-
-    fn uses(&self) -> u64 {
-        (0..self.bag.capacity()).map(|index| self.bag.slot(SlotId::at(index)).uses()).sum()
-    }
-
-    /// A snapshot.
-    pub(crate) fn stats(&self) -> Stats {
-        // Relaxed, here and below: statistics.
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let census = self.bag.census();
-        let idle = census.idle.min(census.open);
-        let stolen: u64 = self.shards.stolen.iter().map(read).sum();
-        let stolen_per_second = {
-            let mut last = lock(&self.shards.last);
-            let now = clock::now();
-            let (then, before) = std::mem::replace(&mut *last, (now, stolen));
-            stolen.saturating_sub(before) as f64 / clock::until(now, then).as_secs_f64().max(1e-9)
-        };
-        Stats {
-            open: census.open,
-            idle,
-            leased: census.open - idle,
-            opening: census.opening,
-            waiting: census.waiting,
-            idle_low: self.shards.idle_low.swap(idle, Ordering::Relaxed).min(idle),
-            leases: self.uses(),
-            stolen,
-            stolen_per_second,
-            waited: read(&self.counts.waited),
-            timed_out: read(&self.counts.timed_out),
-            refused: read(&self.counts.refused),
-            dials: read(&self.counts.dials),
-            dials_failed: read(&self.counts.dials_failed),
-            opened: read(&self.counts.opened),
-            detached: read(&self.counts.detached),
-            hooks_overran: read(&self.counts.hooks_overran),
-            holds_exceeded: read(&self.counts.holds_exceeded),
-            unpinned: self.reactors.unpinned(),
-            waits: WaitTimes { buckets: std::array::from_fn(|bucket| read(&self.waits.buckets[bucket])) },
-            shards: (0..self.bag.shards())
-                .map(|shard| ShardStats { idle: self.bag.idle().count(shard), stolen: self.shards.stolen(shard) })
-                .collect(),
-            closed: CloseReason::ALL.map(|why| self.closer.count(why)),
-        }
-    }
-
-    /// Connections that have left the pool: to be closed, or with whoever detached them.
-    pub(crate) fn gone(&self) -> u64 {
-        // Relaxed: statistics.
-        self.closer.count_all() + self.counts.detached.load(Ordering::Relaxed)
-    }
-
-    /// Whether every connection that was opened is in the pool or was counted when it left: so once nothing is under way.
-    pub(crate) fn balances(&self) -> Result<(), String> {
-        // Relaxed: statistics.
-        let (opened, open, gone) = (self.counts.opened.load(Ordering::Relaxed), self.bag.census().open, self.gone());
-        if opened == open as u64 + gone { Ok(()) } else { Err(format!("{opened} opened, {open} open, {gone} gone")) }
     }
 }
 
@@ -288,5 +161,24 @@ impl fmt::Display for Stats {
             writeln!(f, "shard {number:<4} {:>10} idle {:>14} stolen", shard.idle, shard.stolen)?;
         }
         Ok(())
+    }
+}
+
+/// How a [`drain`](crate::Pool::drain) ended.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Connections that were closed meanwhile.
+    pub closed: u64,
+    /// Connections whose close has not ended yet.
+    pub closing: usize,
+    /// The threads that still hold a connection, one entry for each.
+    pub leased: Vec<String>,
+}
+
+impl DrainReport {
+    /// Everything came back and was closed in time.
+    pub fn is_complete(&self) -> bool {
+        self.closing == 0 && self.leased.is_empty()
     }
 }

@@ -7,19 +7,19 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::engine::resident::{Resident, Withheld};
-use crate::engine::{Shared, count, reason};
-use crate::error::{Cause, Detail, GetError, GetErrorKind};
-use crate::lockfree::bag::{Barred, Claim, Fate, Slot};
+use super::Engine;
+use super::counters::Count;
+use super::resident::{Resident, Withheld};
+use crate::error::{Cause, GetError, GetErrorKind};
+use crate::lockfree::bag::{Claim, Fate, Slot};
 use crate::lockfree::bits::Notes;
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::observe::Event;
-use crate::os::clock::{self, NEVER, nanos, until};
+use crate::os::clock::{self, nanos, until};
 use crate::os::thread;
-use crate::sync::{Nap, lock};
+use crate::sync::Nap;
 
 /// How long a caller is ready to wait.
 #[derive(Debug, Clone, Copy)]
@@ -37,21 +37,23 @@ pub(crate) enum Miss {
     Nothing,
     /// Something is noted of the one that it took.
     Noted(Claim),
-    /// The manager withholds it, or something was noted of it while the manager was asked.
-    Withheld(Claim, Result<(), Withheld>),
+    /// The manager does not let the caller have the one that it took.
+    Withheld(Claim, Withheld),
 }
 
-/// A connection that was taken for a caller, and what became of it.
+/// What became of a connection that was taken for a caller.
 enum Taken {
     /// The caller has it.
     Fit(Claim),
-    /// It had to leave.
+    /// It had to leave; the next one may be tried.
     Gone,
     /// The caller is refused, and the connection is back in the pool.
     Refused(Cause),
 }
 
-impl<M: Manager> Shared<M> {
+impl<M: Manager> Engine<M> {
+    // ---- in ----------------------------------------------------------------------------------------------------------------
+
     /// Takes a connection for a caller: at once, or else the long way.
     #[inline]
     pub(crate) fn check_out(&self, patience: Patience) -> Result<Claim, GetError> {
@@ -68,11 +70,13 @@ impl<M: Manager> Shared<M> {
             return Err(Miss::Noted(claim));
         }
         match self.ask_manager(&mut claim, slot) {
-            Ok(()) if !slot.notes().is_leaving() => {
+            Err(withheld) => Err(Miss::Withheld(claim, withheld)),
+            // Noted while the manager was asked: its word is void.
+            Ok(()) if slot.notes().is_leaving() => Err(Miss::Noted(claim)),
+            Ok(()) => {
                 slot.begin_use(&claim);
                 Ok(claim)
             }
-            judged => Err(Miss::Withheld(claim, judged)),
         }
     }
 
@@ -82,9 +86,9 @@ impl<M: Manager> Shared<M> {
         match miss {
             Miss::Nothing => self.check_out_slow(None, patience),
             Miss::Noted(claim) => self.check_out_slow(Some(claim), patience),
-            Miss::Withheld(claim, judged) => match self.withhold(claim, judged) {
-                Ok(()) => self.check_out_slow(None, patience),
-                Err(cause) => Err(self.refused(cause)),
+            Miss::Withheld(claim, withheld) => match self.withhold(claim, withheld) {
+                Some(cause) => Err(self.refused(cause)),
+                None => self.check_out_slow(None, patience),
             },
         }
     }
@@ -96,59 +100,21 @@ impl<M: Manager> Shared<M> {
         slot.resident_mut(claim).judge_checkout()
     }
 
-    /// A caller may not have it. `Ok`: it is gone, and the next may be tried. `Err`: the caller is refused, and it is back in the pool.
+    /// The manager does not let the caller have it. The cause, if the caller is refused and the connection stays; else it is gone.
     #[cold]
-    fn withhold(&self, claim: Claim, judged: Result<(), Withheld>) -> Result<(), Cause> {
-        match judged {
-            // Noted while the hook ran: its verdict is void.
-            Ok(()) => self.leave(claim, CloseReason::Discarded),
-            Err(Withheld::Unfit(why)) => {
-                self.turns_choosy();
-                self.leave(claim, why);
+    fn withhold(&self, claim: Claim, withheld: Withheld) -> Option<Cause> {
+        self.turns_choosy();
+        match withheld {
+            Withheld::Unfit(why) => {
+                self.evict_noted(claim, why);
+                None
             }
-            Err(Withheld::Refused(cause)) => {
-                self.turns_choosy();
-                self.bag.slot(claim.slot()).hold_by_pool(&claim);
+            Withheld::Refused(cause) => {
+                self.slot(&claim).hold_by_pool(&claim);
                 self.perform(self.bag.give_or_evict(claim, self.here(), clock::now));
-                return Err(cause);
+                Some(cause)
             }
         }
-        Ok(())
-    }
-
-    /// It must leave, for what is noted of it or, if nothing is, for what a hook said.
-    #[cold]
-    fn leave(&self, claim: Claim, why: CloseReason) {
-        let slot = self.bag.slot(claim.slot());
-        let notes = slot.notes();
-        slot.hold_by_pool(&claim);
-        self.retire(claim, if notes.is_leaving() { reason(notes) } else { why });
-    }
-
-    /// Takes back a connection that a caller has used.
-    #[inline(always)]
-    pub(crate) fn check_in(&self, mut claim: Claim, slot: &Slot<Resident<M>>, how: Outcome) {
-        slot.end_use(&claim);
-        let judged = slot.resident_mut(&mut claim).judge_return(how);
-        if judged.is_ok() && slot.notes().is_clean() {
-            self.bag.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
-        } else {
-            self.check_in_slow(claim, judged);
-        }
-    }
-
-    /// It must leave, or something is noted of it.
-    #[cold]
-    fn check_in_slow(&self, claim: Claim, judged: Result<(), CloseReason>) {
-        let notes = self.bag.slot(claim.slot()).notes();
-        if notes.is_leaving() {
-            return self.retire(claim, reason(notes));
-        }
-        if let Err(why) = judged {
-            return self.retire(claim, why);
-        }
-        self.freshen(&claim, notes);
-        self.perform(self.bag.give(claim, self.here(), clock::now));
     }
 
     /// Nothing clean in this core's own shard: look at what was taken, steal, ask for growth, wait.
@@ -158,7 +124,7 @@ impl<M: Manager> Shared<M> {
         let begun = clock::now();
         let limit = match patience {
             Patience::Only(limit) => limit,
-            Patience::Usual => self.settings.load().wait_timeout,
+            Patience::Usual => self.live.settings().wait_timeout,
         };
         let (mut taken, mut tries) = (taken, 0);
         while let Some(claim) = taken.or_else(|| self.bag.take(shard)).or_else(|| self.steal(shard)) {
@@ -175,27 +141,22 @@ impl<M: Manager> Shared<M> {
             }
         }
         self.awaken();
-        // No spinning first, for a return that may be near: on 2 cores under load, echo round trips, 2 µs of it cost 16 threads on 4 connections
-        // 5 % of their throughput and 10 µs cost 15 %, 64 threads 14 and 40 %, and made the longest waits longer; 3 threads on 2 gained nothing.
+        // No spinning first, for a return that may be near: on 2 cores under load, echo round trips, 2 µs of it cost 16 threads on
+        // 4 connections 5 % of their throughput and 10 µs cost 15 %, 64 threads 14 and 40 %, and made the longest waits longer;
+        // 3 threads on 2 gained nothing.
         if limit.is_zero() { Err(self.busy()) } else { self.wait(begun, limit) }
     }
 
     /// Takes from another shard: those that share this one's L3 first, each time beginning at another one.
     fn steal(&self, shard: usize) -> Option<Claim> {
         let (near, far) = self.dispatch.neighbours(shard);
-        let turn = self.shards.stolen(shard) as usize;
+        let turn = self.counters.stolen(shard) as usize;
         let claim = rotated(near, turn).chain(rotated(far, turn)).find_map(|victim| self.bag.take(victim))?;
-        self.shards.note_stolen(shard);
+        self.counters.add_stolen(shard);
         if self.bag.idle().note_steal(shard) {
             self.ask();
         }
         Some(claim)
-    }
-
-    /// Asks for one dial in the background. False if the pool is closed.
-    fn ask(&self) -> bool {
-        self.hurry();
-        self.bag.demand().map(|duty| self.perform(duty)).is_some()
     }
 
     /// Looks at what is noted of a connection, then hands it over.
@@ -203,26 +164,27 @@ impl<M: Manager> Shared<M> {
         let slot = self.bag.slot(claim.slot());
         let notes = slot.notes();
         if notes.is_leaving() {
-            self.retire(claim, reason(notes));
+            self.evict_noted(claim, CloseReason::Discarded);
             return Taken::Gone;
         }
         if notes.has(Notes::AGED) || notes.has(Notes::PROBE) {
             slot.hold(&claim, thread::number());
             if let Err(why) = slot.resident_mut(&mut claim).look_for_data() {
-                self.leave(claim, why);
+                self.evict_noted(claim, why);
                 return Taken::Gone;
             }
         }
         self.freshen(&claim, notes);
         match self.ask_manager(&mut claim, slot) {
-            Ok(()) if !slot.notes().is_leaving() => {
+            Err(withheld) => self.withhold(claim, withheld).map_or(Taken::Gone, Taken::Refused),
+            Ok(()) if slot.notes().is_leaving() => {
+                self.evict_noted(claim, CloseReason::Discarded);
+                Taken::Gone
+            }
+            Ok(()) => {
                 slot.begin_use(&claim);
                 Taken::Fit(claim)
             }
-            judged => match self.withhold(claim, judged) {
-                Ok(()) => Taken::Gone,
-                Err(cause) => Taken::Refused(cause),
-            },
         }
     }
 
@@ -230,17 +192,12 @@ impl<M: Manager> Shared<M> {
     /// is read before it, which the caller's deadline covers: on the slow path, where a note sends every connection.
     #[cold]
     fn turns_choosy(&self) {
-        // Relaxed: who is born meanwhile sees it, or is found here, or goes unnoted, as those before did.
-        if !self.choosy.swap(true, Ordering::Relaxed) {
+        // Whoever is born meanwhile sees it, or is found here, or goes unnoted, as those before did.
+        if self.waits.turn_choosy() {
             self.bag.lives().iter().for_each(|(life, _)| {
                 self.bag.note(*life, Notes::TIMED);
             });
         }
-    }
-
-    fn is_choosy(&self) -> bool {
-        // Relaxed: a hint.
-        self.choosy.load(Ordering::Relaxed)
     }
 
     /// It is in use, so it is not aged any more; the sweep may have to look at it again.
@@ -248,21 +205,17 @@ impl<M: Manager> Shared<M> {
         if notes.has(Notes::AGED) || notes.has(Notes::RESTED) {
             self.bag.clear(claim, Notes::AGED);
             self.bag.clear(claim, Notes::RESTED);
-            self.rejuvenated();
+            self.upkeep.rejuvenated(&self.live.settings());
         }
     }
 
-    /// A caller that does not wait finds nothing. With room to grow, one dial begins for those who come later.
-    fn busy(&self) -> GetError {
-        GetError::bare(if self.ask() { GetErrorKind::Busy } else { GetErrorKind::Closed })
-    }
+    // ---- in line -----------------------------------------------------------------------------------------------------------
 
     fn wait(&self, begun: u64, limit: Duration) -> Result<Claim, GetError> {
         let deadline = begun.saturating_add(nanos(limit));
-        // Relaxed: a count.
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let before = self.waits.enter();
         let outcome = self.wait_in_line(begun, deadline, before);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.waits.leave();
         outcome
     }
 
@@ -275,12 +228,11 @@ impl<M: Manager> Shared<M> {
             Err(barred) => return Err(self.barred(barred, begun)),
         };
         self.perform(duty);
-        // Relaxed: set before a failed dial looks for waiters, under the queue's lock; so it finds us, or we find it set.
-        if self.troubled.load(Ordering::Relaxed) {
+        if self.dialing.is_troubled() {
             self.hurry();
         }
-        self.shards.note_exhausted();
-        count(&self.counts.waited);
+        self.counters.saw_idle(0);
+        self.counters.add(Count::Waited);
         let outcome = loop {
             let (fate, duty) = self.bag.wait(&seat, || {
                 let now = clock::now();
@@ -289,7 +241,7 @@ impl<M: Manager> Shared<M> {
             self.perform(duty);
             match fate {
                 // The last look, which comes when the time is up, may find one: for nothing, if a hook would begin too late.
-                Fate::Granted(claim) if self.is_choosy() && clock::now() >= deadline => {
+                Fate::Granted(claim) if self.waits.is_choosy() && clock::now() >= deadline => {
                     self.perform(self.bag.give_or_evict(claim, self.here(), clock::now));
                     break Err(self.timed_out(begun));
                 }
@@ -319,7 +271,7 @@ impl<M: Manager> Shared<M> {
 
     /// Asks the manager whether this caller may wait.
     fn admission(&self, before: usize) -> Result<(), Cause> {
-        let manager = self.manager.load();
+        let manager = self.live.manager();
         let ask = || manager.on_wait(before);
         match catch_unwind(AssertUnwindSafe(ask)) {
             Ok(Ok(())) => Ok(()),
@@ -328,52 +280,44 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    #[cold]
-    fn refused(&self, cause: Cause) -> GetError {
-        count(&self.counts.refused);
-        self.failure(GetErrorKind::Refused, NEVER, Some(cause))
-    }
+    // ---- out ---------------------------------------------------------------------------------------------------------------
 
-    fn timed_out(&self, begun: u64) -> GetError {
-        count(&self.counts.timed_out);
-        let cause = lock(&self.backoff).cause();
-        self.failure(GetErrorKind::TimedOut, begun, cause)
-    }
-
-    fn down(&self, begun: u64, cause: Cause) -> GetError {
-        count(&self.counts.refused);
-        self.failure(GetErrorKind::Down, begun, Some(cause))
-    }
-
-    fn barred(&self, barred: Barred<Cause>, begun: u64) -> GetError {
-        match barred {
-            Barred::Closed => GetError::bare(GetErrorKind::Closed),
-            Barred::Crowded => {
-                count(&self.counts.refused);
-                self.failure(GetErrorKind::Refused, begun, None)
-            }
-            Barred::Refused(cause) => {
-                // Nobody waits, so nobody would dial.
-                self.ask();
-                self.down(begun, cause)
-            }
+    /// Takes back a connection that a caller has used.
+    #[inline(always)]
+    pub(crate) fn check_in(&self, mut claim: Claim, slot: &Slot<Resident<M>>, how: Outcome) {
+        slot.end_use(&claim);
+        let judged = slot.resident_mut(&mut claim).judge_return(how);
+        if judged.is_ok() && slot.notes().is_clean() {
+            self.bag.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
+        } else {
+            self.check_in_slow(claim, judged);
         }
     }
 
-    /// An error with all that is known: since when it waited (if it did), the counts, whose leases, the cause.
-    fn failure(&self, kind: GetErrorKind, begun: u64, cause: Option<Cause>) -> GetError {
-        let census = self.bag.census();
-        let me = thread::number();
-        let leased = self.bag.lives().into_iter().filter(|(_, idle)| !idle);
-        let detail = Detail {
-            waited: until(clock::now(), begun),
-            open: census.open,
-            idle: census.idle,
-            waiting: census.waiting,
-            held_here: leased.filter(|(life, _)| self.bag.slot(life.slot).holder().thread == me).count(),
-            cause,
-        };
-        GetError::detailed(kind, detail)
+    /// It must leave, or something is noted of it.
+    #[cold]
+    fn check_in_slow(&self, claim: Claim, judged: Result<(), CloseReason>) {
+        let notes = self.bag.slot(claim.slot()).notes();
+        if notes.is_leaving() {
+            return self.evict_noted(claim, CloseReason::Discarded);
+        }
+        if let Err(why) = judged {
+            return self.evict(claim, why);
+        }
+        self.freshen(&claim, notes);
+        self.perform(self.bag.give(claim, self.here(), clock::now));
+    }
+
+    /// Takes back a connection whose user unwinds.
+    #[cold]
+    pub(crate) fn check_in_panicked(&self, claim: Claim, slot: &Slot<Resident<M>>) {
+        self.check_in(claim, slot, Outcome::Panicked);
+    }
+
+    /// Takes back a connection that its user wants closed.
+    #[cold]
+    pub(crate) fn check_in_condemned(&self, claim: Claim) {
+        self.evict(claim, CloseReason::Condemned);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Some clients block in their farewell until the peer answers, so a close may take for ever, and must not be on anybody's way:
 //! not a caller's, not a reactor's, not another pool's. A few background threads a pool close one connection after another; each
-//! close has `close_timeout`, after which the sockets that the pool watches are shut down under it.
+//! close has `close_timeout`, after which the sockets that the pool registrations are shut down under it.
 //!
 //! The order: the watch ends, then the manager closes the connection, then the pool's duplicates of its sockets go. The peer sees the
 //! end when the last of them closes. A connection whose peer has hung up has its sockets shut down before, so its farewell
@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use crate::engine::resident::Resident;
-use crate::engine::upkeep::deadlines::Deadlines;
+use super::resident::Resident;
+use super::upkeep::deadlines::Deadlines;
 use crate::manager::{CloseReason, Manager};
 use crate::observe::{Event, Observing};
 use crate::os::background;
@@ -157,8 +157,8 @@ impl<M: Manager> Closer<M> {
 
     /// Closes one connection. Blocks as long as the manager does, `close_timeout` at most if that waits on a watched socket.
     fn finish(&self, resident: Resident<M>, why: CloseReason) {
-        let Resident { watches, connection, manager, sockets } = resident;
-        drop(watches);
+        let Resident { registrations, connection, manager, sockets } = resident;
+        drop(registrations);
         let begun = clock::now();
         // The farewell is the user's code: a panic in it ends here. So does the drop of the last handle to a replaced manager.
         let farewell = || catch_unwind(AssertUnwindSafe(move || manager.close(connection, why)));

@@ -1,77 +1,41 @@
 //! What a pool's owner changes while it runs: limits, the manager, pause, retirement, the end.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Shared, reason};
+use super::Engine;
+use super::counters::Count;
+use super::duties::reason;
 use crate::error::BuildError;
-use crate::lockfree::bag::Limits;
+use crate::lockfree::bag::{Claim, Limits};
 use crate::lockfree::bits::{Life, Notes};
 use crate::manager::{CloseReason, Manager};
 use crate::os::clock::{self, nanos, until};
 use crate::os::thread;
 use crate::settings::Settings;
-use crate::sync::{Nap, lock};
+use crate::stats::DrainReport;
+use crate::sync::Nap;
 
-/// How a [`drain`](crate::Pool::drain) ended.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// Connections that were closed meanwhile.
-    pub closed: u64,
-    /// Connections whose close has not ended yet.
-    pub closing: usize,
-    /// The threads that still hold a connection, one entry for each.
-    pub leased: Vec<String>,
-}
-
-impl DrainReport {
-    /// Everything came back and was closed in time.
-    pub fn is_complete(&self) -> bool {
-        self.closing == 0 && self.leased.is_empty()
-    }
-}
-
-impl<M: Manager> Shared<M> {
-    /// Somebody wants connections: a lazy pool keeps `min_idle` from now on.
-    pub(crate) fn awaken(&self) {
-        // Relaxed: whoever is first sets the floor, under the core's lock.
-        if self.lazy.load(Ordering::Relaxed) && self.lazy.swap(false, Ordering::Relaxed) {
-            let floor = self.settings.load().min_idle;
-            self.set_floor(floor);
-        }
-    }
-
-    /// Keeps this many connections open from now on.
-    pub(crate) fn set_floor(&self, floor: usize) {
-        self.perform(self.bag.limit(|limits| limits.floor = floor));
+impl<M: Manager> Engine<M> {
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings::clone(&self.live.settings())
     }
 
     /// Changes settings: all of them or, if one is outside its limits, none.
-    pub(crate) fn reconfigure(&self, mut change: impl FnMut(&mut Settings)) -> Result<(), BuildError> {
-        loop {
-            let old = self.settings.load_full();
-            let mut new = Settings::clone(&old);
-            // The user's code, so not under a lock.
-            change(&mut new);
-            new.check(self.bag.capacity())?;
-            if Arc::ptr_eq(&self.settings.compare_and_swap(&old, Arc::new(new)), &old) {
-                self.put_into_force(&old);
-                return Ok(());
-            }
-            // Somebody else's change came first: this one is made to what that has left.
-        }
+    pub(crate) fn reconfigure(&self, change: impl FnMut(&mut Settings)) -> Result<(), BuildError> {
+        let old = self.live.change(self.bag.capacity(), change)?;
+        self.put_into_force(&old);
+        Ok(())
     }
 
-    /// Has everything that keeps a copy of a setting take it over. One at a time, and always from the latest, so that no copy stays behind.
+    /// Has everything that keeps a copy of a setting take it over.
     fn put_into_force(&self, old: &Settings) {
-        let _one_at_a_time = lock(&self.reconfiguring);
-        let new = self.settings.load();
+        let _one_at_a_time = self.live.enforce();
+        let new = self.live.settings();
         self.closer.set_timeout(new.close_timeout);
-        // Relaxed: whether a lazy pool has been awoken; if it is just now, it reads the new settings.
-        let floor = if self.lazy.load(Ordering::Relaxed) { 0 } else { new.min_idle };
+        // If it is awoken just now, it reads the new settings.
+        let floor = if self.dialing.is_lazy() { 0 } else { new.min_idle };
         self.perform(self.bag.limit(|limits| {
             *limits = Limits {
                 max_size: new.max_size,
@@ -81,14 +45,14 @@ impl<M: Manager> Shared<M> {
                 handoff_after: nanos(new.handoff_after),
             };
         }));
-        self.pace(|backoff, _| backoff.set_most(new.dials_at_once));
+        self.perform_all(self.dialing.set_most(&self.bag, &new));
         self.shed_surplus(new.max_size);
         if new.probe_after.is_zero() && !old.probe_after.is_zero() {
             self.bag.lives().iter().for_each(|(life, _)| {
                 self.bag.note(*life, Notes::PROBE);
             });
         }
-        self.sweep_by(clock::now());
+        self.upkeep.sweep_by(clock::now());
     }
 
     /// Has what is above the limit leave: idle ones first, high slots first, so that the low ones stay packed.
@@ -101,40 +65,28 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Has all connections of now leave: leased ones when they are given back, idle ones spread over this time.
-    pub(crate) fn retire_all(&self, over: Duration) {
-        // Release: the manager that was replaced before this; and it comes before the look at what is open. What is admitted before that look
-        // is found by it; what is admitted after it reads the new number.
-        self.retirements.fetch_add(1, Ordering::Release);
+    pub(crate) fn retire(&self, over: Duration) {
+        self.dialing.retire_all();
         let (idle, leased): (Vec<_>, Vec<_>) = self.bag.lives().into_iter().partition(|(_, idle)| *idle);
         // After the look, or what is dialed with the permits that this frees could be found by it.
         self.disown_dials();
         leased.iter().for_each(|(life, _)| self.dismiss(*life, Notes::RETIRED));
-        if over.is_zero() {
-            idle.iter().for_each(|(life, _)| self.dismiss(*life, Notes::RETIRED));
-            return;
-        }
         let idle: Vec<Life> = idle.into_iter().map(|(life, _)| life).collect();
-        let now = clock::now();
-        {
-            let mut sweep = lock(&self.sweep);
-            sweep.extend(std::mem::take(&mut *lock(&self.births)));
-            sweep.retire(&idle, now, nanos(over));
+        if over.is_zero() {
+            idle.iter().for_each(|life| self.dismiss(*life, Notes::RETIRED));
+        } else {
+            self.upkeep.retire(&idle, nanos(over));
         }
-        self.sweep_by(now);
     }
 
     /// Opens all further connections by another manager, and retires those of the old one.
     pub(crate) fn replace_manager(&self, manager: M, over: Duration) {
-        self.manager.store(Arc::new(manager));
-        // Whatever the old endpoint's troubles were, they are not the new one's.
-        self.pace(|backoff, _| {
-            // Relaxed: under the pace's lock, as where it is set.
-            self.troubled.store(false, Ordering::Relaxed);
-            backoff.reset();
-        });
-        self.retire_all(over);
+        self.live.replace_manager(manager);
+        self.perform_all(self.dialing.forget_outage(&self.bag, &self.live.settings()));
+        self.retire(over);
     }
 
+    /// Hands out nothing until [`resume`](Engine::resume).
     pub(crate) fn pause(&self) {
         self.bag.pause();
     }
@@ -145,12 +97,24 @@ impl<M: Manager> Shared<M> {
         self.perform(duty);
     }
 
+    /// Takes a connection out for good, for a user who keeps it.
+    pub(crate) fn detach(&self, claim: Claim) -> M::Connection {
+        self.counters.add(Count::Detached);
+        let mut duty = self.bag.evict(claim);
+        let resident = duty.close.take();
+        self.perform(duty);
+        match resident {
+            Some((resident, _)) => resident.connection,
+            None => unreachable!("a claimed slot has its connection until it is moved out"),
+        }
+    }
+
     /// Closes the pool: see [`Pool::close`](crate::Pool::close).
     pub(crate) fn close(&self) {
         for (resident, _) in self.bag.close() {
             self.closer.close(resident, CloseReason::PoolClosed);
         }
-        self.cut_dials();
+        self.dialing.cut_all();
     }
 
     /// Closes, and waits for all that is leased and all closes until the deadline.
@@ -163,8 +127,8 @@ impl<M: Manager> Shared<M> {
             (now < deadline).then(|| Nap::For(until(deadline, now)))
         });
         // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its connection is on its way.
-        // Relaxed: statistics, asked again after each close, whose lock orders them.
-        let gone = || self.gone() >= self.counts.opened.load(Ordering::Relaxed);
+        // Asked again after each close, whose lock orders what is counted.
+        let gone = || self.gone() >= self.counters.read(Count::Opened);
         let ends = Instant::now() + until(deadline, clock::now());
         let closing = self.closer.wait_until_finished(ends, gone);
         let holders = self.bag.lives().into_iter().map(|(life, _)| self.bag.slot(life.slot).holder());
@@ -174,5 +138,11 @@ impl<M: Manager> Shared<M> {
             closing,
             leased: leased.collect(),
         }
+    }
+}
+
+impl<M: Manager> Drop for Engine<M> {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -19,7 +19,7 @@ use crate::watch::source::Interest;
 pub(crate) struct Resident<M: Manager> {
     /// Above the sockets, since fields drop in this order, and a descriptor that closes before its watch ends leaves a
     /// registration that nobody can take off.
-    pub(crate) watches: Vec<Registration>,
+    pub(crate) registrations: Vec<Registration>,
     pub(crate) connection: M::Connection,
     pub(crate) manager: Arc<M>,
     /// Shared with whoever may have to shut them down under a call that blocks for too long.

@@ -87,8 +87,9 @@ impl<T> Slot<T> {
         if probe {
             self.note(generation, Notes::PROBE);
         }
-        // A life that ended by another way than a return left this to its successor.
+        // A life that ended by another way than a return left these to its successor.
         self.end_use(claim);
+        self.hold_by_pool(claim);
         // SAFETY: the claim is unique, so nobody else reaches the cell.
         self.resident.with_mut(|cell| unsafe { *cell = Some(resident) });
         generation

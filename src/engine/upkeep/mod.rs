@@ -1,167 +1,148 @@
-//! What the sweep finds, carried out: expiry, idle timeout, pings, leases held too long.
+//! Upkeep: which connections have lain idle for long, reached their lifetime, or been held for too long, and the pings of those that are idle.
+//!
+//! A sweep, on a reactor, looks at all of them when it is due and says what it has found; the pool carries that out.
 #![forbid(unsafe_code)]
 
 pub(crate) mod deadlines;
 pub(crate) mod sweep;
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use crate::engine::upkeep::sweep::{Birth, Finding, Sweep};
-use crate::engine::{Shared, count};
-use crate::lockfree::bag::Claim;
-use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::slot::Holder;
-use crate::manager::{CloseReason, Manager};
-use crate::observe::Event;
-use crate::os::background;
+use self::deadlines::Deadlines;
+use self::sweep::{Entrant, Finding, Sweep};
+use crate::lockfree::bag::Bag;
+use crate::lockfree::bits::Life;
 use crate::os::clock::{self, NEVER, nanos};
-use crate::os::thread;
-use crate::settings::PINGS_AT_ONCE;
+use crate::settings::{PINGS_AT_ONCE, Settings};
 use crate::sync::lock;
 use crate::watch::duplicate::Duplicate;
+use crate::watch::reactor::Reactor;
 
-impl<M: Manager> Shared<M> {
+/// The upkeep of one pool.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    /// Opened since the last sweep.
+    entrants: Mutex<Vec<Entrant>>,
+    sweep: Mutex<Sweep>,
+    /// When the next sweep is due.
+    due: AtomicU64,
+    pings: Deadlines,
+    pinging: AtomicUsize,
+    /// Unpinned reactors that the observer has been told of.
+    unpinned_told: AtomicUsize,
+    /// Keeps its deadlines.
+    reactor: Arc<Reactor>,
+}
+
+impl Upkeep {
+    pub(crate) fn new(reactor: Arc<Reactor>) -> Self {
+        Upkeep {
+            entrants: Mutex::default(),
+            sweep: Mutex::default(),
+            due: AtomicU64::new(NEVER),
+            pings: Deadlines::default(),
+            pinging: AtomicUsize::new(0),
+            unpinned_told: AtomicUsize::new(0),
+            reactor,
+        }
+    }
+
+    // ---- when to sweep -----------------------------------------------------------------------------------------------------
+
     /// A connection was opened: the sweep keeps an eye on it.
-    pub(crate) fn born(&self, life: Life, now: u64, sockets: Weak<[Duplicate]>) {
-        let settings = self.settings.load();
-        let uses = self.bag.slot(life.slot).uses();
-        let birth = Birth::new(life, now, uses, settings.max_lifetime, sockets);
-        let due = birth.expires.min(now + Sweep::step(&settings));
-        lock(&self.births).push(birth);
+    pub(crate) fn enter(&self, entrant: Entrant, settings: &Settings) {
+        let due = entrant.expires.min(entrant.birth.at + Sweep::step(settings));
+        lock(&self.entrants).push(entrant);
         self.sweep_by(due);
     }
 
     /// A connection was used that the sweep had taken for aged, so there is something that can age again.
-    pub(crate) fn rejuvenated(&self) {
-        self.sweep_by(clock::now() + Sweep::step(&self.settings.load()));
+    pub(crate) fn rejuvenated(&self, settings: &Settings) {
+        self.sweep_by(clock::now() + Sweep::step(settings));
     }
 
     /// The next sweep is due then, at the latest.
     pub(crate) fn sweep_by(&self, due: u64) {
         // Release: what there is to sweep, to the sweep that takes this due time off.
-        self.sweep_due.fetch_min(due, Ordering::Release);
+        self.due.fetch_min(due, Ordering::Release);
         self.reactor.remind(due);
     }
 
-    /// Sweeps if it is time. On the reactor.
-    pub(crate) fn run_sweep(&self, now: u64) {
+    /// Whether a sweep is due. If so, its due time is taken off: the sweep is to follow.
+    pub(crate) fn take_due(&self, now: u64) -> bool {
         // Relaxed: as in `sweep_by`; what is lowered from here on is seen by the next look.
-        if self.sweep_due.load(Ordering::Relaxed) > now {
-            return;
+        if self.due.load(Ordering::Relaxed) > now {
+            return false;
         }
         // Acquire: what was there to be swept when the time that this takes off was set.
-        self.sweep_due.swap(NEVER, Ordering::Acquire);
-        self.shards.note_idle(&self.bag);
-        self.tell_unpinned();
-        let settings = self.settings.load();
+        self.due.swap(NEVER, Ordering::Acquire);
+        true
+    }
+
+    /// When something of this is due next.
+    pub(crate) fn due(&self, now: u64) -> u64 {
+        // Relaxed: made visible by the alarm's edge (E9).
+        self.pings.keep(now).min(self.due.load(Ordering::Relaxed))
+    }
+
+    // ---- the sweep ---------------------------------------------------------------------------------------------------------
+
+    /// Looks at all connections, and tells `found` what has to be done.
+    pub(crate) fn sweep<T, R: Clone>(
+        &self,
+        now: u64,
+        bag: &Bag<T, R>,
+        settings: &Settings,
+        found: impl FnMut(Finding),
+    ) {
         // Relaxed: only this thread begins pings.
         let pings = PINGS_AT_ONCE.saturating_sub(self.pinging.load(Ordering::Relaxed));
         let due = {
             let mut sweep = lock(&self.sweep);
-            sweep.extend(std::mem::take(&mut *lock(&self.births)));
-            sweep.run(now, &self.bag, &settings, pings, |finding| self.carry_out(finding))
+            sweep.extend(std::mem::take(&mut *lock(&self.entrants)));
+            sweep.run(now, bag, settings, pings, found)
         };
         // Relaxed: read by this thread's next tick.
-        self.sweep_due.fetch_min(due, Ordering::Relaxed);
+        self.due.fetch_min(due, Ordering::Relaxed);
     }
 
-    /// Reactors start when their first connection lands, and find out by themselves; the sweep that follows tells.
-    fn tell_unpinned(&self) {
-        let reactors = self.reactors.unpinned();
-        // Relaxed: only this thread tells.
-        if reactors > self.counts.unpinned_told.swap(reactors, Ordering::Relaxed) {
-            self.observing.tell(|| Event::Unpinned { reactors });
+    /// Has these retired, the first at once and the last after `over`.
+    pub(crate) fn retire(&self, lives: &[Life], over: u64) {
+        let now = clock::now();
+        {
+            let mut sweep = lock(&self.sweep);
+            sweep.extend(std::mem::take(&mut *lock(&self.entrants)));
+            sweep.retire(lives, now, over);
         }
+        self.sweep_by(now);
     }
 
-    fn carry_out(&self, finding: Finding) {
-        match finding {
-            Finding::Leave(life, retired) => self.dismiss(life, if retired { Notes::RETIRED } else { Notes::EXPIRED }),
-            Finding::Idle(life, uses) => {
-                if let Some(claim) = self.take_unused(life, uses) {
-                    self.retire(claim, CloseReason::IdleTimeout);
-                }
-            }
-            Finding::Ping(life, uses) => {
-                if let Some(claim) = self.take_unused(life, uses) {
-                    self.begin_ping(claim);
-                }
-            }
-            Finding::Held(life, holder, held, sockets) => self.held_too_long(life, holder, held, &sockets),
-        }
+    /// Whether there are more unpinned reactors than the observer has been told of.
+    pub(crate) fn tells_unpinned(&self, reactors: usize) -> bool {
+        // Relaxed: only the sweep's thread tells.
+        reactors > self.unpinned_told.swap(reactors, Ordering::Relaxed)
     }
 
-    /// Takes a connection out of the idle stacks, if it is still the one that the sweep saw, unused since.
-    fn take_unused(&self, life: Life, uses: u64) -> Option<Claim> {
-        let claim = self.bag.remove(life.slot)?;
-        let slot = self.bag.slot(life.slot);
-        if slot.uses() == uses && slot.notes().generation() == life.generation {
-            return Some(claim);
-        }
-        self.perform(self.bag.give_or_evict(claim, 0, clock::now));
-        None
-    }
+    // ---- pings -------------------------------------------------------------------------------------------------------------
 
-    fn begin_ping(&self, claim: Claim) {
-        let Some(pool) = self.me.upgrade() else { return self.retire(claim, CloseReason::PoolClosed) };
-        self.bag.slot(claim.slot()).hold_by_pool(&claim);
+    /// A connection is out for a ping.
+    pub(crate) fn begin_ping(&self) {
         // Relaxed: a count that bounds.
         self.pinging.fetch_add(1, Ordering::Relaxed);
-        let mut ping = Ping { pool, claim: Some(claim) };
-        // A job that no thread could be started for comes back and is dropped, and gives the connection back.
-        drop(background::run(Box::new(move || ping.run())));
     }
 
-    fn held_too_long(&self, life: Life, holder: Holder, held: Duration, sockets: &Weak<[Duplicate]>) {
-        let in_hook = holder.in_hook;
-        let cut = in_hook || self.settings.load().cut_held;
-        if cut {
-            // Noted first, so that the hang-up that this looks like is not taken for the peer's.
-            self.dismiss(life, Notes::CUT);
-            sockets.upgrade().iter().flat_map(|sockets| sockets.iter()).for_each(Duplicate::shut_down);
-        }
-        count(if in_hook { &self.counts.hooks_overran } else { &self.counts.holds_exceeded });
-        self.observing.tell(|| {
-            let thread = thread::name(holder.thread);
-            if in_hook { Event::HookOverran { thread } } else { Event::HoldExceeded { thread, held, cut } }
-        });
-    }
-}
-
-/// A connection that is out for a ping. Dropped, it is back in the pool: no exit loses it.
-struct Ping<M: Manager> {
-    pool: Arc<Shared<M>>,
-    claim: Option<Claim>,
-}
-
-impl<M: Manager> Ping<M> {
-    /// Pings, on a background thread.
-    fn run(&mut self) {
-        let Some(mut claim) = self.claim.take() else { return };
-        let pool = &self.pool;
-        let deadline = clock::now().saturating_add(nanos(pool.settings.load().ping_timeout));
-        let alive = {
-            let resident = pool.bag.slot(claim.slot()).resident_mut(&mut claim);
-            let sockets = Arc::clone(&resident.sockets);
-            pool.pings.run(&sockets, deadline, |deadline| pool.reactor.remind(deadline), || resident.ping())
-        };
-        match alive {
-            Ok(()) => self.claim = Some(claim),
-            Err(why) => pool.retire(claim, why),
-        }
-    }
-}
-
-impl<M: Manager> Drop for Ping<M> {
-    fn drop(&mut self) {
+    /// It is back.
+    pub(crate) fn end_ping(&self) {
         // Relaxed: a count that bounds.
-        self.pool.pinging.fetch_sub(1, Ordering::Relaxed);
-        if let Some(claim) = self.claim.take() {
-            self.pool.perform(self.pool.bag.give_or_evict(claim, self.pool.here(), clock::now));
-        }
+        self.pinging.fetch_sub(1, Ordering::Relaxed);
         // Others may wait for a turn.
-        self.pool.sweep_by(clock::now());
+        self.sweep_by(clock::now());
+    }
+
+    /// Runs `ping`, which may block for `ping_timeout`; then these sockets are shut down under it.
+    pub(crate) fn run_ping<R>(&self, sockets: &Arc<[Duplicate]>, settings: &Settings, ping: impl FnOnce() -> R) -> R {
+        let deadline = clock::now().saturating_add(nanos(settings.ping_timeout));
+        self.pings.run(sockets, deadline, |deadline| self.reactor.remind(deadline), ping)
     }
 }

@@ -12,6 +12,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use crate::engine::birth::Birth;
 use crate::lockfree::bag::Bag;
 use crate::lockfree::bits::{Life, Notes};
 use crate::lockfree::slot::Holder;
@@ -21,28 +22,19 @@ use crate::watch::duplicate::Duplicate;
 
 /// A connection that was opened, for the sweep to keep an eye on.
 #[derive(Debug)]
-pub(crate) struct Birth {
-    pub(crate) life: Life,
-    pub(crate) at: u64,
-    /// Its slot's uses then.
-    pub(crate) uses: u64,
+pub(crate) struct Entrant {
+    pub(crate) birth: Birth,
     /// When it reaches its lifetime. The jitter is drawn here, once, or connections opened together would expire together.
     pub(crate) expires: u64,
-    pub(crate) sockets: Weak<[Duplicate]>,
+    sockets: Weak<[Duplicate]>,
 }
 
-impl Birth {
-    pub(crate) fn new(
-        life: Life,
-        now: u64,
-        uses: u64,
-        max_lifetime: Option<Duration>,
-        sockets: Weak<[Duplicate]>,
-    ) -> Self {
+impl Entrant {
+    pub(crate) fn new(birth: Birth, max_lifetime: Option<Duration>, sockets: Weak<[Duplicate]>) -> Self {
         let lifetime = max_lifetime.map_or(NEVER, nanos);
         // Less up to a tenth, so that what the user set is never exceeded.
         let jitter = if lifetime == NEVER { 0 } else { fastrand::u64(0..=lifetime / 10) };
-        Birth { life, at: now, uses, expires: now.saturating_add(lifetime - jitter), sockets }
+        Entrant { birth, expires: birth.at.saturating_add(lifetime - jitter), sockets }
     }
 }
 
@@ -104,13 +96,13 @@ impl Sweep {
     }
 
     /// Takes these under watch.
-    pub(crate) fn extend(&mut self, births: impl IntoIterator<Item = Birth>) {
-        self.seen.extend(births.into_iter().map(|birth| Seen {
+    pub(crate) fn extend(&mut self, entrants: impl IntoIterator<Item = Entrant>) {
+        self.seen.extend(entrants.into_iter().map(|Entrant { birth, expires, sockets }| Seen {
             life: birth.life,
-            expires: birth.expires,
+            expires,
             retires: NEVER,
-            sockets: birth.sockets,
-            uses: birth.uses,
+            sockets,
+            uses: birth.uses(),
             holder: Holder { thread: 0, in_hook: true },
             idle: true,
             since: birth.at,
@@ -239,7 +231,7 @@ mod tests {
         assert!(bag.land(claim, 0, clock::now).is_none());
         let settings = Settings { min_idle: 0, idle_timeout: Some(LIMIT), ..Settings::usual() };
         let mut sweep = Sweep::default();
-        sweep.extend([Birth::new(life, clock::now(), bag.slot(life.slot).uses(), None, Weak::<[Duplicate; 0]>::new())]);
+        sweep.extend([Entrant::new(Birth::new(life, clock::now(), &bag), None, Weak::<[Duplicate; 0]>::new())]);
 
         let tick = clock::now();
         while clock::now() < tick + nanos(LIMIT) {

@@ -1,0 +1,53 @@
+//! Whoever wants more connections: a caller that found none, a pool that keeps some open, a build that waits for the first.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::error::BuildError;
+use crate::manager::Manager;
+
+impl<M: Manager> Engine<M> {
+    /// The pace may allow more than it did: time has passed, or a thread is free.
+    pub(super) fn look_at_pace(&self) {
+        self.perform_all(self.dialing.look_again(&self.bag, &self.live.settings()));
+    }
+
+    /// Somebody wants a connection: a pause that can be cut is cut.
+    pub(super) fn hurry(&self) {
+        self.perform_all(self.dialing.hurry(&self.bag, &self.live.settings()));
+    }
+
+    /// Asks for one dial in the background. False if the pool is closed.
+    pub(super) fn ask(&self) -> bool {
+        self.hurry();
+        self.bag.demand().map(|duty| self.perform(duty)).is_some()
+    }
+
+    /// Somebody wants connections: a lazy pool keeps `min_idle` from now on.
+    pub(super) fn awaken(&self) {
+        if self.dialing.awaken() {
+            let floor = self.live.settings().min_idle;
+            self.set_floor(floor);
+        }
+    }
+
+    /// Keeps this many connections open from now on.
+    pub(crate) fn set_floor(&self, floor: usize) {
+        self.perform(self.bag.limit(|limits| limits.floor = floor));
+    }
+
+    /// Sleeps until this many are open; past `limit`, says why they are not.
+    pub(crate) fn wait_until_open(&self, wanted: usize, limit: Duration) -> Result<(), BuildError> {
+        let begun = Instant::now();
+        let mut open = 0;
+        let done = || {
+            open = self.bag.census().open;
+            open >= wanted
+        };
+        if self.dialing.wait_until(limit, done) {
+            return Ok(());
+        }
+        Err(BuildError::Opening { open, wanted, waited: begun.elapsed(), cause: self.dialing.cause() })
+    }
+}

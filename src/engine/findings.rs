@@ -1,0 +1,116 @@
+//! What the sweep finds, carried out: expiry, idle timeout, pings, leases held too long.
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::Engine;
+use super::counters::Count;
+use super::upkeep::sweep::Finding;
+use crate::lockfree::bag::Claim;
+use crate::lockfree::bits::{Life, Notes};
+use crate::lockfree::slot::Holder;
+use crate::manager::{CloseReason, Manager};
+use crate::observe::Event;
+use crate::os::{background, clock, thread};
+use crate::watch::duplicate::Duplicate;
+
+impl<M: Manager> Engine<M> {
+    /// Sweeps if it is time. On the reactor.
+    pub(super) fn sweep_if_due(&self, now: u64) {
+        if !self.upkeep.take_due(now) {
+            return;
+        }
+        self.counters.saw_idle(self.bag.idle().total());
+        self.tell_unpinned();
+        self.upkeep.sweep(now, &self.bag, &self.live.settings(), |finding| self.carry_out(finding));
+    }
+
+    /// Reactors start when their first connection lands, and find out by themselves; the sweep that follows tells.
+    fn tell_unpinned(&self) {
+        let reactors = self.reactors.unpinned();
+        if self.upkeep.tells_unpinned(reactors) {
+            self.observing.tell(|| Event::Unpinned { reactors });
+        }
+    }
+
+    fn carry_out(&self, finding: Finding) {
+        match finding {
+            Finding::Leave(life, retired) => self.dismiss(life, if retired { Notes::RETIRED } else { Notes::EXPIRED }),
+            Finding::Idle(life, uses) => {
+                if let Some(claim) = self.take_unused(life, uses) {
+                    self.evict(claim, CloseReason::IdleTimeout);
+                }
+            }
+            Finding::Ping(life, uses) => {
+                if let Some(claim) = self.take_unused(life, uses) {
+                    self.begin_ping(claim);
+                }
+            }
+            Finding::Held(life, holder, held, sockets) => self.held_too_long(life, holder, held, &sockets),
+        }
+    }
+
+    /// Takes a connection out of the idle stacks, if it is still the one that the sweep saw, unused since.
+    fn take_unused(&self, life: Life, uses: u64) -> Option<Claim> {
+        let claim = self.bag.remove(life.slot)?;
+        let slot = self.slot(&claim);
+        if slot.uses() == uses && slot.notes().generation() == life.generation {
+            return Some(claim);
+        }
+        self.perform(self.bag.give_or_evict(claim, 0, clock::now));
+        None
+    }
+
+    fn begin_ping(&self, claim: Claim) {
+        let Some(pool) = self.me.upgrade() else { return self.evict(claim, CloseReason::PoolClosed) };
+        self.slot(&claim).hold_by_pool(&claim);
+        self.upkeep.begin_ping();
+        let mut ping = Ping { pool, claim: Some(claim) };
+        // A job that no thread could be started for comes back and is dropped, and gives the connection back.
+        drop(background::run(Box::new(move || ping.run())));
+    }
+
+    fn held_too_long(&self, life: Life, holder: Holder, held: Duration, sockets: &Weak<[Duplicate]>) {
+        let in_hook = holder.in_hook;
+        let cut = in_hook || self.live.settings().cut_held;
+        if cut {
+            // Noted first, so that the hang-up that this looks like is not taken for the peer's.
+            self.dismiss(life, Notes::CUT);
+            sockets.upgrade().iter().flat_map(|sockets| sockets.iter()).for_each(Duplicate::shut_down);
+        }
+        self.counters.add(if in_hook { Count::HooksOverran } else { Count::HoldsExceeded });
+        self.observing.tell(|| {
+            let thread = thread::name(holder.thread);
+            if in_hook { Event::HookOverran { thread } } else { Event::HoldExceeded { thread, held, cut } }
+        });
+    }
+}
+
+/// A connection that is out for a ping. Dropped, it is back in the pool: no exit loses it.
+struct Ping<M: Manager> {
+    pool: Arc<Engine<M>>,
+    claim: Option<Claim>,
+}
+
+impl<M: Manager> Ping<M> {
+    /// Pings, on a background thread.
+    fn run(&mut self) {
+        let Some(mut claim) = self.claim.take() else { return };
+        let resident = self.pool.bag.slot(claim.slot()).resident_mut(&mut claim);
+        let sockets = Arc::clone(&resident.sockets);
+        match self.pool.upkeep.run_ping(&sockets, &self.pool.live.settings(), || resident.ping()) {
+            Ok(()) => self.claim = Some(claim),
+            Err(why) => self.pool.evict(claim, why),
+        }
+    }
+}
+
+impl<M: Manager> Drop for Ping<M> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.pool.perform(self.pool.bag.give_or_evict(claim, self.pool.here(), clock::now));
+        }
+        self.pool.upkeep.end_ping();
+    }
+}
