@@ -53,8 +53,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// The most that `max_size` can be raised to while the pool runs, up to 64,512. Default: `max_size`. Costs a slot, 128 bytes and the size of
-    /// a connection, each.
+    /// The most that `max_size` can be raised to while the pool runs, up to 64,512. Default: `max_size`. Costs a slot, 128 bytes
+    /// and the size of a connection, each.
     pub fn capacity(mut self, connections: usize) -> Self {
         self.capacity = Some(connections);
         self
@@ -94,10 +94,10 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// A connection that comes back goes straight to the caller that has waited longest, once that has waited this long; before, newcomers
-    /// may be faster. So they may while all other connections are on their way to callers that have still to wake up, or none would be in use.
-    /// Default: 1 ms. Zero: strict first come, first served, which costs throughput when callers come from more
-    /// threads than there are cores, since each connection then rests while its next user wakes up (47 µs).
+    /// A connection that comes back goes straight to the caller that has waited longest, once that has waited this long; before,
+    /// newcomers may be faster. So they may while all other connections are on their way to callers that have still to wake up,
+    /// or none would be in use. Default: 1 ms. Zero: strict first come, first served, which costs throughput when callers come
+    /// from more threads than there are cores, since each connection then rests while its next user wakes up (47 µs).
     pub fn handoff_after(mut self, wait: Duration) -> Self {
         self.settings.handoff_after = wait;
         self
@@ -135,15 +135,15 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// How long a connection may lie idle before it is closed, as long as more than `min_idle` are open. Default: 10 min; at least 10 ms; `None`: for
-    /// ever. Measured by a sweep, so it may be late by a second or half of the time, whichever is less.
+    /// How long a connection may lie idle before it is closed, as long as more than `min_idle` are open. Default: 10 min; at
+    /// least 10 ms; `None`: for ever. Measured by a sweep, so it may be late by a second or half of the time, whichever is less.
     pub fn idle_timeout(mut self, idle: Option<Duration>) -> Self {
         self.settings.idle_timeout = idle;
         self
     }
 
-    /// How old a connection may grow, less up to a tenth, drawn at its birth so that those opened together do not expire together. A leased one
-    /// is closed when it is given back. Default: 30 min; at least 20 ms; `None`: for ever.
+    /// How old a connection may grow, less up to a tenth, drawn at its birth so that those opened together do not expire
+    /// together. A leased one is closed when it is given back. Default: 30 min; at least 20 ms; `None`: for ever.
     pub fn max_lifetime(mut self, age: Option<Duration>) -> Self {
         self.settings.max_lifetime = age;
         self
@@ -162,14 +162,16 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// How long a lease may be held before that is an [`Event::HoldExceeded`](crate::Event::HoldExceeded), which names the thread. Default: `None`, for ever. At
-    /// least 10 ms. Measured by a sweep, so it may be seen late by a quarter. Unlike HikariCP's leak detection it costs a checkout nothing.
+    /// How long a lease may be held before that is an [`Event::HoldExceeded`](crate::Event::HoldExceeded), which names the
+    /// thread. Default: `None`, for ever. At least 10 ms. Measured by a sweep, so it may be seen late by a quarter. Unlike
+    /// HikariCP's leak detection it costs a checkout nothing.
     pub fn hold_limit(mut self, limit: Option<Duration>) -> Self {
         self.settings.hold_limit = limit;
         self
     }
 
-    /// Whether a lease that exceeds `hold_limit` has its watched sockets shut down, so that a call that is stuck in it returns. Default: no.
+    /// Whether a lease that exceeds `hold_limit` has its watched sockets shut down, so that a call that is stuck in it returns.
+    /// Default: no.
     pub fn cut_held(mut self, cut: bool) -> Self {
         self.settings.cut_held = cut;
         self

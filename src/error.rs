@@ -73,8 +73,8 @@ pub enum GetErrorKind {
     TimedOut,
     /// The endpoint has been down for `fail_fast_after`; the last dial's error is the source.
     Down,
-    /// As many callers wait already as `max_waiters` allows; or the manager refuses this one, by `on_wait` or `on_checkout`, whose error is the
-    /// source.
+    /// As many callers wait already as `max_waiters` allows; or the manager refuses this one, by `on_wait` or `on_checkout`,
+    /// whose error is the source.
     Refused,
     /// The pool is closed.
     Closed,

@@ -51,22 +51,24 @@
 //! | a peer that hangs up | the reactor, at once | one a shard | | | |
 //!
 //! - At most `max_size` connections are open or being opened, whatever fails.
-//! - A connection is leased to one caller at a time, closed once, and not handed out after its peer's hang-up, its expiry or its retirement has
-//!   been noted. A hang-up that is still on its way is seen by the caller's own I/O: [`Lease::stale`] then says that a retry is safe.
-//! - Nobody waits beside an idle connection, or beside room to open one; no wait is without a bound; every caller that fails is told the cause.
+//! - A connection is leased to one caller at a time, closed once, and not handed out after its peer's hang-up, its expiry or its
+//!   retirement has been noted. A hang-up that is still on its way is seen by the caller's own I/O: [`Lease::stale`] then says
+//!   that a retry is safe.
+//! - Nobody waits beside an idle connection, or beside room to open one; no wait is without a bound; every caller that fails is
+//!   told the cause.
 //! - Callers are served in the order of their arrival once they have waited for `handoff_after`; before, newcomers may be faster. One
 //!   connection is left to whoever runs, while all others are on their way to callers that have still to wake up.
 //! - A panic in the closure or in any hook costs one connection. Under `panic = "abort"` nothing is contained.
 //! - The user's code never runs on a reactor, or under a lock of the pool.
 //!
-//! These are not claims alone: the concurrent core is model-checked (`loom-tests/`), each of its memory orderings and re-checks has a model that
-//! fails without it, and the README of `src/lockfree/` has the argument.
+//! These are not claims alone: the concurrent core is model-checked (`loom-tests/`), each of its memory orderings and re-checks
+//! has a model that fails without it, and the README of `src/lockfree/` has the argument.
 //!
 //! # Limits
 //!
-//! A watched connection takes two descriptors, its own and the pool's duplicate, by which the pool can end a call that hangs. The peer sees a
-//! connection's end when both are closed. A pool has at most 64,512 connections and 1,024 shards. A thread that forks must not use the
-//! pool in the child.
+//! A watched connection takes two descriptors, its own and the pool's duplicate, by which the pool can end a call that hangs. The
+//! peer sees a connection's end when both are closed. A pool has at most 64,512 connections and 1,024 shards. A thread that forks
+//! must not use the pool in the child.
 //!
 //! Where the ideas come from: [NimblePool](https://hexdocs.pm/nimble_pool)'s callbacks and its advice of one pool per scheduler;
 //! HikariCP's names; HAProxy's restraint in stealing; parking_lot's bounded barging; nginx and Envoy for watching idle connections.

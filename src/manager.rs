@@ -74,10 +74,10 @@ pub trait Manager: Send + Sync + 'static {
 
     /// Judges a connection that comes back.
     ///
-    /// Runs on the returning thread at every return but that of a lease that was discarded or condemned, also while the thread unwinds; should
-    /// not block. By default a use that ended well keeps the
-    /// connection, a failed or panicked one discards it: a half-done exchange must not reach the next user. A manager that can
-    /// tell that no exchange is half done (no request in flight, no transaction open) may keep it after a failure.
+    /// Runs on the returning thread at every return but that of a lease that was discarded or condemned, also while the thread
+    /// unwinds; should not block. By default a use that ended well keeps the connection, a failed or panicked one discards it: a
+    /// half-done exchange must not reach the next user. A manager that can tell that no exchange is half done (no request in
+    /// flight, no transaction open) may keep it after a failure.
     fn on_return(&self, connection: &mut Self::Connection, how: Outcome) -> Verdict {
         let _ = connection;
         match how {

@@ -1,8 +1,8 @@
 //! Pools by key: one for each endpoint that turns up while the program runs, as Finch's registry by scheme, host and port.
 //!
-//! Looking a pool up is one load of the present table (arc-swap) and a hash: no lock, and in `with` nothing shared is written. A key's pool is made
-//! on first use, once, while others of the same key wait for it and nobody else does. A pool that nobody has used for `idle_for` is
-//! closed and forgotten; whoever holds it at that moment finds it closed and makes it anew, once.
+//! Looking a pool up is one load of the present table (arc-swap) and a hash: no lock, and in `with` nothing shared is written. A
+//! key's pool is made on first use, once, while others of the same key wait for it and nobody else does. A pool that nobody has
+//! used for `idle_for` is closed and forgotten; whoever holds it at that moment finds it closed and makes it anew, once.
 #![forbid(unsafe_code)]
 
 use std::borrow::Borrow;

@@ -1,7 +1,7 @@
 //! What happens in a pool, told to whoever wants to log or count it.
 //!
-//! An observer is the user's code, so it may be slow, block and panic: events go through a queue and are told on a background thread, one after
-//! another. Nothing is told of a checkout or a return that finds what it needs: the hot path has no events.
+//! An observer is the user's code, so it may be slow, block and panic: events go through a queue and are told on a background
+//! thread, one after another. Nothing is told of a checkout or a return that finds what it needs: the hot path has no events.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;

@@ -100,28 +100,30 @@ impl<M: Manager> Pool<M> {
         Ok(Lease::<M>::owned(Arc::clone(&self.engine), claim))
     }
 
-    /// The pool in numbers. Takes the lock of those who wait, and reads every slot: for a metrics page, not for each request, and not in a tight
-    /// loop, which would keep those who wait from their lock.
+    /// The pool in numbers. Takes the lock of those who wait, and reads every slot: for a metrics page, not for each request, and
+    /// not in a tight loop, which would keep those who wait from their lock.
     pub fn stats(&self) -> Stats {
         self.engine.stats()
     }
 
-    /// Closes the pool: whoever waits or comes later gets [`GetErrorKind::Closed`](crate::GetErrorKind::Closed), idle connections are closed
-    /// in the background, leased ones when they are given back. Returns at once. Idempotent.
+    /// Closes the pool: whoever waits or comes later gets [`GetErrorKind::Closed`](crate::GetErrorKind::Closed), idle connections
+    /// are closed in the background, leased ones when they are given back. Returns at once. Idempotent.
     pub fn close(&self) {
         self.engine.close();
     }
 
-    /// Ends the pool in good order: [`close`](Pool::close), then waits until every lease has come back and every connection is closed, up to
-    /// `limit`, and reports what has not.
+    /// Ends the pool in good order: [`close`](Pool::close), then waits until every lease has come back and every connection is
+    /// closed, up to `limit`, and reports what has not.
     pub fn drain(&self, limit: Duration) -> DrainReport {
         self.engine.drain(limit)
     }
 
-    /// Changes settings while the pool runs: `change` gets the present ones. All are checked; if one is outside its limits, nothing changes.
+    /// Changes settings while the pool runs: `change` gets the present ones. All are checked; if one is outside its limits,
+    /// nothing changes.
     ///
-    /// A lowered `max_size` closes idle connections above it at once and leased ones when they are given back; it may be raised up to
-    /// the pool's `capacity`. No lease and no waiter is disturbed. `change` runs on this thread, again if another thread's change came first.
+    /// A lowered `max_size` closes idle connections above it at once and leased ones when they are given back; it may be raised
+    /// up to the pool's `capacity`. No lease and no waiter is disturbed. `change` runs on this thread, again if another thread's
+    /// change came first.
     ///
     /// ```
     /// # use corepool::*;
@@ -166,8 +168,8 @@ impl<M: Manager> Pool<M> {
         self.engine.replace_manager(manager, over);
     }
 
-    /// Hands out no connection until [`resume`](Pool::resume): callers wait, within their own deadlines, and `try_get` is busy. What is leased is
-    /// given back as usual. For the minute in which the endpoint must be left alone. Idempotent.
+    /// Hands out no connection until [`resume`](Pool::resume): callers wait, within their own deadlines, and `try_get` is busy.
+    /// What is leased is given back as usual. For the minute in which the endpoint must be left alone. Idempotent.
     pub fn pause(&self) {
         self.engine.pause();
     }

@@ -23,8 +23,8 @@ pub struct Stats {
     pub opening: usize,
     /// Callers that wait.
     pub waiting: usize,
-    /// The fewest idle connections that a sweep or a caller who had to wait has seen since the snapshot before this one; by as many the pool
-    /// could be smaller.
+    /// The fewest idle connections that a sweep or a caller who had to wait has seen since the snapshot before this one; by as
+    /// many the pool could be smaller.
     pub idle_low: usize,
     /// Callers' uses begun.
     pub leases: u64,

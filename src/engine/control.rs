@@ -126,8 +126,8 @@ impl<M: Manager> Engine<M> {
             let now = clock::now();
             (now < deadline).then(|| Nap::For(until(deadline, now)))
         });
-        // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its connection is on its way.
-        // Asked again after each close, whose lock orders what is counted.
+        // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its
+        // connection is on its way. Asked again after each close, whose lock orders what is counted.
         let gone = || self.gone() >= self.counters.read(Count::Opened);
         let ends = Instant::now() + until(deadline, clock::now());
         let closing = self.closer.wait_until_finished(ends, gone);

@@ -1,7 +1,8 @@
 //! A pool as all its handles, leases and threads share it: the lock-free bag, and the parts of the policy around it.
 //!
-//! A part owns its state, is given what else it needs, and hands back what is to be done elsewhere. It knows neither the engine nor another part.
-//! What crosses parts is a verb of the engine's. There is a file of verbs for each side from which they are called:
+//! A part owns its state, is given what else it needs, and hands back what is to be done elsewhere. It knows neither the engine
+//! nor another part. What crosses parts is a verb of the engine's. There is a file of verbs for each side from which they are
+//! called:
 //!
 //! | parts | | verbs | called by |
 //! |---|---|---|---|

@@ -54,8 +54,8 @@ impl<M: Manager> Engine<M> {
         self.closer.count_all() + self.counters.read(Count::Detached)
     }
 
-    /// Whether all that must hold when nothing is under way does hold: every slot is in one state, and every connection that was opened is in
-    /// the pool or was counted when it left.
+    /// Whether all that must hold when nothing is under way does hold: every slot is in one state, and every connection that was
+    /// opened is in the pool or was counted when it left.
     pub(crate) fn at_rest(&self) -> Result<(), String> {
         self.bag.at_rest()?;
         let (opened, open, gone) = (self.counters.read(Count::Opened), self.bag.census().open, self.gone());

@@ -10,7 +10,8 @@
 //!
 //! A connection whose peer hangs up at once, before anybody has used it, was no success: a server that has no room accepts and closes.
 //!
-//! Dials that were under way together when the endpoint went down fail together; they count as one failure, and none of them ends the outage.
+//! Dials that were under way together when the endpoint went down fail together; they count as one failure, and none of them ends
+//! the outage.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! Dialing: which dials are under way, when the next may begin, and what is known of those that have succeeded just now.
 //!
-//! Whoever ends up with a permit (a [`Duty`] of the bag) has it dialed with and goes on; a caller that waits takes whichever comes first, a return
-//! or the new connection. A dial that outlasts `dial_timeout` loses its permit and counts as failed; should it still succeed, its connection
-//! enters the pool under a permit that is free by then, or is closed. Its thread counts against `dials_at_once` until it returns, so that a black
-//! hole cannot gather threads.
+//! Whoever ends up with a permit (a [`Duty`] of the bag) has it dialed with and goes on; a caller that waits takes whichever
+//! comes first, a return or the new connection. A dial that outlasts `dial_timeout` loses its permit and counts as failed; should
+//! it still succeed, its connection enters the pool under a permit that is free by then, or is closed. Its thread counts against
+//! `dials_at_once` until it returns, so that a black hole cannot gather threads.
 //!
-//! The pace decides *before* a permit comes free, or the permit would be dialed with at once. So each method that changes the pace tells the bag
-//! what it allows now, and returns the duties that this has led to.
+//! The pace decides *before* a permit comes free, or the permit would be dialed with at once. So each method that changes the
+//! pace tells the bag what it allows now, and returns the duties that this has led to.
 #![forbid(unsafe_code)]
 
 pub(crate) mod backoff;
@@ -111,8 +111,8 @@ impl Dialing {
 
     /// Has every connection whose dial has begun by now retired once it is open.
     pub(crate) fn retire_all(&self) {
-        // Release: the manager that was replaced before this; and it comes before the look at what is open. What is admitted before that look
-        // is found by it; what is admitted after it reads the new number.
+        // Release: the manager that was replaced before this; and it comes before the look at what is open. What is admitted
+        // before that look is found by it; what is admitted after it reads the new number.
         self.retirements.fetch_add(1, Ordering::Release);
     }
 
@@ -238,7 +238,8 @@ impl Dialing {
 
     /// Whether the last dial has failed, so that whoever begins to wait should [`hurry`](Dialing::hurry).
     pub(crate) fn is_troubled(&self) -> bool {
-        // Relaxed: set before a failed dial looks for waiters, under the queue's lock; so it finds the waiter, or the waiter finds this set.
+        // Relaxed: set before a failed dial looks for waiters, under the queue's lock; so it finds the waiter, or the waiter
+        // finds this set.
         self.troubled.load(Ordering::Relaxed)
     }
 

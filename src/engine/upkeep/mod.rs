@@ -1,4 +1,5 @@
-//! Upkeep: which connections have lain idle for long, reached their lifetime, or been held for too long, and the pings of those that are idle.
+//! Upkeep: which connections have lain idle for long, reached their lifetime, or been held for too long, and the pings of those
+//! that are idle.
 //!
 //! A sweep, on a reactor, looks at all of them when it is due and says what it has found; the pool carries that out.
 #![forbid(unsafe_code)]
