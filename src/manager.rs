@@ -13,7 +13,7 @@ use crate::watch::source::Interest;
 
 /// How connections of one kind are opened, watched, judged and closed. Only [`connect`](Manager::connect) is required.
 ///
-/// The counterpart of NimblePool's behaviour; the crate's front page has the table of callbacks.
+/// The counterpart of NimblePool's behaviour; the [guide](crate::guide) has the table of its callbacks and what they are here.
 pub trait Manager: Send + Sync + 'static {
     /// What callers borrow. It moves between threads, but only one at a time ever touches it.
     type Connection: Send + 'static;
@@ -76,8 +76,8 @@ pub trait Manager: Send + Sync + 'static {
     ///
     /// Runs on the returning thread at every return but that of a lease that was discarded or condemned, also while the thread
     /// unwinds; should not block. By default a use that ended well keeps the connection, a failed or panicked one discards it: a
-    /// half-done exchange must not reach the next user. A manager that can tell that no exchange is half done (no request in
-    /// flight, no transaction open) may keep it after a failure.
+    /// half-done exchange must not reach the next user. A manager that can tell that no exchange is half done (no request in flight,
+    /// no transaction open) may keep it after a failure.
     fn on_return(&self, connection: &mut Self::Connection, how: Outcome) -> Verdict {
         let _ = connection;
         match how {

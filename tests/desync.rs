@@ -56,7 +56,7 @@ fn its_user_can_say_so() {
 }
 
 #[test]
-fn a_users_timeouts_end_with_his_use() {
+fn a_users_timeouts_end_with_their_use() {
     let server = Server::echo();
     let own = Some(Duration::from_secs(7));
     let (pool, census) = single(TcpManager::new(server.address()).read_timeout(own));

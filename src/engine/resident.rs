@@ -1,7 +1,7 @@
 //! What lives in a slot: the user's connection, the manager that opened it, and the pool's hold on its sockets.
 //!
-//! Every hook of the user's on a connection is called from here or from `dial.rs` and `closing.rs`, and contained: a panic in it costs
-//! this connection and nothing else.
+//! Every hook of the user's on a connection is called from here, but for `connect` (`dialing/`) and `close` (`closing.rs`), and
+//! contained: a panic in it costs this connection and nothing else.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

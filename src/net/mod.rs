@@ -1,6 +1,8 @@
-//! Ready-made connections: streams over TCP and Unix sockets, and the managers that dial them.
+//! Ready-made connections, above the manager: the stream that is lent ([`conn`]), and the managers that dial it over TCP ([`tcp`]) and
+//! Unix sockets ([`unix`]) with what both of them set ([`options`]).
 
 pub(crate) mod conn;
 pub(crate) mod connect_error;
+pub(crate) mod options;
 pub(crate) mod tcp;
 pub(crate) mod unix;

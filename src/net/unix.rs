@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::conn::{Conn, Timeouts};
+use super::conn::Conn;
 use super::connect_error::{ConnectError, Step};
+use super::options::{Options, SHORTEST_TIMEOUT};
 use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
 
 /// Opens connections to one Unix stream socket and lends them as raw streams.
@@ -27,20 +28,20 @@ use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
 #[derive(Debug, Clone)]
 pub struct UnixManager {
     path: PathBuf,
-    timeouts: Timeouts,
+    options: Options,
 }
 
 impl UnixManager {
     /// For the socket at `path`, looked up anew at each dial. On Linux a path that begins with a zero byte is an abstract name.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        UnixManager { path: path.into(), timeouts: Timeouts::default() }
+        UnixManager { path: path.into(), options: Options::default() }
     }
 
     /// How long one read may wait for its first byte, like [`TcpManager::read_timeout`](crate::TcpManager::read_timeout).
     ///
     /// Default `None`, for ever. Less than 1 µs is refused at connect.
     pub fn read_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeouts.read = timeout;
+        self.options.timeouts.read = timeout;
         self
     }
 
@@ -49,18 +50,18 @@ impl UnixManager {
     ///
     /// Default `None`, for ever: no user timeout ends it here. Less than 1 µs is refused at connect.
     pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeouts.write = timeout;
+        self.options.timeouts.write = timeout;
         self
     }
 
     /// A connect waits while the listener's backlog is full. The send timeout bounds it on Linux, where `O_NONBLOCK` would not
     /// wait at all and offers nothing to poll for.
-    fn open(&self, dial: &Dial<'_>) -> io::Result<Socket> {
+    fn open(&self, dial: &Dial<'_>) -> io::Result<Conn> {
         let address = SockAddr::unix(&self.path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         loop {
             let left = dial.remaining();
-            if left < Duration::from_micros(1) {
+            if left < SHORTEST_TIMEOUT {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             socket.set_write_timeout(Some(left))?;
@@ -73,8 +74,7 @@ impl UnixManager {
                 Err(error) => return Err(error),
             }
         }
-        self.timeouts.set(&socket)?;
-        Ok(socket)
+        self.options.finish(socket, None)
     }
 }
 
@@ -83,11 +83,8 @@ impl Manager for UnixManager {
     type Error = ConnectError;
 
     fn connect(&self, dial: &Dial<'_>) -> Result<Conn, ConnectError> {
-        self.timeouts.check()?;
-        match self.open(dial) {
-            Ok(socket) => Ok(Conn::new(socket, None)),
-            Err(cause) => Err(ConnectError::new(Step::Unix { path: self.path.clone() }, cause)),
-        }
+        self.options.check()?;
+        self.open(dial).map_err(|cause| ConnectError::new(Step::Unix { path: self.path.clone() }, cause))
     }
 
     #[inline]
@@ -97,7 +94,7 @@ impl Manager for UnixManager {
 
     #[inline]
     fn on_return(&self, connection: &mut Conn, how: Outcome) -> Verdict {
-        connection.judge(how, self.timeouts)
+        connection.judge(how, self.options.timeouts)
     }
 
     fn probe_after(&self) -> Duration {

@@ -1,4 +1,7 @@
-//! Background threads: for what is the user's and may block, which is dialing and closing.
+//! Background threads: for what is the user's, or waits for the user's, and may block.
+//!
+//! What runs on them: dials, farewells, pings, the observer's calls, a [`PoolMap`](crate::PoolMap)'s look for pools that nobody uses
+//! (it compares and drops keys), and the drop of what a thread that must not run the user's code held last ([`drop_elsewhere`]).
 //!
 //! Elastic: a job goes to a thread that waits for one, and to a new thread if none does. A channel without capacity says which: it
 //! takes a job only while somebody stands at its other end. A thread that had no job for ten seconds ends. Shared by all pools of
@@ -58,8 +61,8 @@ fn serve(first: Receiver<Job>) {
     }
 }
 
-/// A thread inherits its creator's affinity: a pool first used in a pinned worker would dial and close on that latency-critical core
-/// for ever.
+/// A thread inherits its creator's affinity: a pool first used in a pinned worker would do all of the above on that
+/// latency-critical core for ever.
 fn unpin() {
     static CORES: OnceLock<Vec<usize>> = OnceLock::new();
     let mut set = rustix::thread::CpuSet::new();

@@ -1,4 +1,5 @@
-//! The machine beneath: system calls, cores, threads, the clock. Knows nothing of connections.
+//! The machine beneath: system calls that have no safe form elsewhere, cores, threads and their numbers, background threads, the clock.
+//! Knows nothing of connections.
 
 pub(crate) mod background;
 pub(crate) mod clock;

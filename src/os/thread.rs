@@ -1,4 +1,5 @@
-//! A small number for each thread, to say in a slot who uses it, and the name that belongs to it.
+//! A small number for each thread, to say in a slot who uses it and to a reactor whether it is its own thread that calls, and the
+//! name that belongs to it.
 //!
 //! The number is one load of a thread-local without a destructor, so that a lease may also be taken and dropped while a thread ends.
 #![forbid(unsafe_code)]
@@ -29,7 +30,12 @@ impl Drop for Farewell {
     }
 }
 
-/// This thread's number, from 1. Numbers come round after four thousand million threads; they only ever label.
+/// This thread's number, from 1. No other living thread has it before four thousand million threads have had one each.
+///
+/// Then numbers come round, and two threads may share one. Most of what asks for a number only labels with it: an error would count
+/// the leases of both as held by either, a report name one for the other. But a reactor tells by it that a deadline is set by its own
+/// thread, which need not be woken ([`Reactor::remind`](crate::watch::reactor::Reactor::remind)); set by the other thread of that
+/// number, the deadline would be kept only when the reactor wakes up for something else.
 #[inline]
 pub(crate) fn number() -> u32 {
     match NUMBER.get() {

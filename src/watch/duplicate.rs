@@ -1,4 +1,5 @@
-//! The pool's own hold on a connection's descriptors: a duplicate of each that is watched, by which a call that blocks for too long is ended.
+//! The pool's own hold on a connection's descriptors: a duplicate of each that is watched, by which a call that blocks for too long
+//! is ended.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{OwnedFd, RawFd};
@@ -7,11 +8,11 @@ use std::sync::Mutex;
 use super::source::Interest;
 use crate::sync::lock;
 
-/// A descriptor that the pool watches, by a duplicate of its own, which keeps the socket open: the peer sees no end before it closes.
+/// The pool's duplicate of a descriptor that it watches. It keeps the socket open: the peer sees no end before it closes.
 #[derive(Debug)]
 pub(crate) struct Duplicate {
     pub(crate) fd: OwnedFd,
-    /// The client's own descriptor.
+    /// The number of the connection's own descriptor.
     pub(crate) number: RawFd,
     pub(crate) interest: Interest,
 }

@@ -19,7 +19,7 @@ pub(crate) enum Peeked {
 
 /// Peeks at a socket, without reading and without waiting. About 0.3 µs.
 ///
-/// With MSG_DONTWAIT, never by setting O_NONBLOCK: that belongs to the open file, which the client's own descriptor shares.
+/// With MSG_DONTWAIT, never by setting O_NONBLOCK: that belongs to the open file, which the connection's own descriptor shares.
 pub(crate) fn peek(socket: &OwnedFd, into: &mut [u8]) -> Peeked {
     loop {
         return match recv(socket, &mut *into, RecvFlags::PEEK | RecvFlags::DONTWAIT) {

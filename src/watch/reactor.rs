@@ -1,4 +1,4 @@
-//! Reactors: threads that sleep until a watched descriptor hangs up or a deadline comes, and tell whom it concerns.
+//! Reactors: threads that sleep until a watched descriptor hangs up or a deadline comes, and tell the [`Handler`] that it concerns.
 //!
 //! One for each core, pinned to it, made on first use, shared by all pools of the process: a server of 64 cores with five pools
 //! must not run 320 threads. A reactor runs none of the user's code and never blocks on anything but epoll.
@@ -7,10 +7,10 @@
 //! event that comes late nor one of a descriptor number that was used again can name the wrong connection, and an event for a
 //! number not in the table is nobody's.
 //!
-//! **Sleep**: see [`Alarm`]. A client that sets an earlier deadline than the reactor has promised to keep wakes it; all others
+//! **Sleep**: see [`Alarm`]. A handler that sets an earlier deadline than the reactor has promised to keep wakes it; all others
 //! cost nothing. With no deadline it sleeps until something happens.
 //!
-//! **Order of closing.** The watch is taken off strictly before its descriptor closes ([`Registration`]): epoll remembers open files,
+//! **Order of closing.** A [`Registration`] ends strictly before its descriptor closes: epoll remembers open files,
 //! and a number closed first may by then be somebody else's.
 #![forbid(unsafe_code)]
 
@@ -47,8 +47,8 @@ pub(crate) trait Handler: Send + Sync {
 
 /// A set of reactors. The process has one that all pools share unless told otherwise; a set of its own keeps a pool apart.
 ///
-/// Clones are handles to the same set. Its threads, named `corepool-sN` (the kernel keeps 15 bytes of a name), start when they are first needed; those of a set of its
-/// own end when the last handle and the last pool on it are gone.
+/// Clones are handles to the same set. Its threads, named `corepool-sN` (the kernel keeps 15 bytes of a name), start when they are
+/// first needed; those of a set of its own end when the last handle and the last pool on it are gone.
 #[derive(Clone)]
 pub struct Reactors {
     set: Arc<Set>,
@@ -145,10 +145,10 @@ pub(crate) struct Reactor {
     registry: Registry,
     waker: Waker,
     alarm: Alarm,
-    /// Whose each token is: the client, and its own key for the descriptor.
+    /// Whose each token is.
     table: Mutex<HashMap<Token, Subscriber>>,
     /// Those who want to be called at their deadlines.
-    clients: Mutex<Vec<Weak<dyn Handler>>>,
+    handlers: Mutex<Vec<Weak<dyn Handler>>>,
     /// Its thread, as [`thread::number`] has it.
     runner: AtomicU32,
     /// It has been told of an earlier deadline, and ticks before it sleeps again. Its own thread's.
@@ -159,7 +159,7 @@ pub(crate) struct Reactor {
     events: AtomicU64,
 }
 
-/// Whose a token is.
+/// Whose a token is: the handler, and its own key for the descriptor.
 type Subscriber = (Weak<dyn Handler>, u64);
 
 /// The waker's own token; watches are numbered from 1.
@@ -180,7 +180,7 @@ impl Reactor {
             registry,
             alarm: Alarm::new(),
             table: Mutex::default(),
-            clients: Mutex::default(),
+            handlers: Mutex::default(),
             runner: AtomicU32::new(0),
             reminded: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -238,47 +238,47 @@ impl Reactor {
     fn report(&self, token: Token) {
         // Relaxed: statistics.
         self.events.fetch_add(1, Ordering::Relaxed);
-        let watcher = lock(&self.table).get(&token).cloned();
-        if let Some((client, key)) = watcher
-            && let Some(client) = client.upgrade()
+        let subscriber = lock(&self.table).get(&token).cloned();
+        if let Some((handler, key)) = subscriber
+            && let Some(handler) = handler.upgrade()
         {
-            client.hung_up(key);
-            client.release();
+            handler.hung_up(key);
+            handler.release();
         }
     }
 
     /// Announce, look, promise: see [`Alarm`].
     fn tick(&self) -> u64 {
         self.alarm.announce();
-        let clients: Vec<_> = {
-            let mut clients = lock(&self.clients);
-            clients.retain(|client| client.strong_count() > 0);
-            clients.iter().filter_map(Weak::upgrade).collect()
+        let handlers: Vec<_> = {
+            let mut handlers = lock(&self.handlers);
+            handlers.retain(|handler| handler.strong_count() > 0);
+            handlers.iter().filter_map(Weak::upgrade).collect()
         };
         let now = clock::now();
         let mut due = NEVER;
-        for client in clients {
-            due = due.min(client.tick(now));
-            client.release();
+        for handler in handlers {
+            due = due.min(handler.tick(now));
+            handler.release();
         }
         // Relaxed: this thread's own. What it was told of meanwhile is in the promise.
         self.reminded.store(false, Ordering::Relaxed);
         self.alarm.promise(due)
     }
 
-    /// Has a client's deadlines kept from now on, for as long as it lives.
-    pub(crate) fn serve(&self, client: Weak<dyn Handler>) {
-        lock(&self.clients).push(client);
+    /// Has a handler's deadlines kept from now on, for as long as it lives.
+    pub(crate) fn serve(&self, handler: Weak<dyn Handler>) {
+        lock(&self.handlers).push(handler);
     }
 
-    /// A client has a deadline at `due`, which a [`tick`](Handler::tick) that begins now would see.
+    /// A handler has a deadline at `due`, which a [`tick`](Handler::tick) that begins now would see.
     pub(crate) fn remind(&self, due: u64) {
         if !self.alarm.lower(due) {
             return;
         }
         // Relaxed, both: compared with this thread's own number, and told to this thread itself.
         if self.runner.load(Ordering::Relaxed) == thread::number() {
-            // From a client that the reactor is calling just now: to wake it would have it go round once more for nothing.
+            // From a handler that the reactor is calling just now: to wake it would have it go round once more for nothing.
             self.reminded.store(true, Ordering::Relaxed);
         } else {
             self.wake();
@@ -292,7 +292,7 @@ impl Reactor {
         self: &Arc<Self>,
         fd: &OwnedFd,
         interest: Interest,
-        client: Weak<dyn Handler>,
+        handler: Weak<dyn Handler>,
         key: u64,
     ) -> io::Result<Registration> {
         if cfg!(corepool_unwatched) {
@@ -302,7 +302,7 @@ impl Reactor {
         // Relaxed: only uniqueness matters. 64 bits: at a million connections a second it comes round after 580,000 years.
         let token = Token(NEXT.fetch_add(1, Ordering::Relaxed) as usize);
         // Into the table first: the event may come before the registration returns.
-        lock(&self.table).insert(token, (client, key));
+        lock(&self.table).insert(token, (handler, key));
         let registered =
             Descriptor { fd: fd.as_fd(), interest }.register(&self.registry, token, mio::Interest::READABLE);
         if let Err(error) = registered {
@@ -313,7 +313,7 @@ impl Reactor {
     }
 }
 
-/// A descriptor that is being watched. Its drop ends the watch; the descriptor must still be open then.
+/// A descriptor's registration with a reactor. Its drop ends the watch; the descriptor must still be open then.
 #[derive(Debug)]
 pub(crate) struct Registration {
     reactor: Arc<Reactor>,

@@ -1,0 +1,63 @@
+//! What both managers set on each of their sockets, checked before the dial and set after it.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::Socket;
+
+use super::conn::Conn;
+use super::connect_error::{ConnectError, Step};
+
+/// The options of a manager that its kind of socket makes no difference to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) timeouts: Timeouts,
+}
+
+/// How long one call may block; `None`: for ever.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Timeouts {
+    pub(crate) read: Option<Duration>,
+    pub(crate) write: Option<Duration>,
+}
+
+/// What the kernel counts in; anything less would round down to zero, which means no timeout.
+pub(crate) const SHORTEST_TIMEOUT: Duration = Duration::from_micros(1);
+
+impl Options {
+    /// What a dial does first, since nobody hears a setter complain.
+    pub(crate) fn check(&self) -> Result<(), ConnectError> {
+        for (name, timeout) in [("read_timeout", self.timeouts.read), ("write_timeout", self.timeouts.write)] {
+            refuse_zero(timeout).map_err(|cause| {
+                let given = timeout.unwrap_or_default();
+                ConnectError::new(Step::Setting { name, given }, cause)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What a dial does last, with a socket that is connected.
+    pub(crate) fn finish(&self, socket: Socket, peer: Option<SocketAddr>) -> io::Result<Conn> {
+        self.timeouts.set(&socket)?;
+        Ok(Conn::new(socket, peer))
+    }
+}
+
+impl Timeouts {
+    /// Writes both to the socket, `None` as well: a dial may have used the socket's timeouts for itself.
+    pub(crate) fn set(self, socket: &Socket) -> io::Result<()> {
+        socket.set_read_timeout(self.read)?;
+        socket.set_write_timeout(self.write)
+    }
+}
+
+pub(crate) fn refuse_zero(timeout: Option<Duration>) -> io::Result<()> {
+    match timeout {
+        Some(timeout) if timeout < SHORTEST_TIMEOUT => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "must be at least 1 µs, or None for no timeout"))
+        }
+        _ => Ok(()),
+    }
+}

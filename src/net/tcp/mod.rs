@@ -1,0 +1,245 @@
+//! Dialling TCP: [`TcpManager`], which yields [`Conn`]s.
+//!
+//! Why not std's `TcpStream`: its deadline does not span the addresses of a name, and it can set neither keep-alive nor user
+//! timeout, without which a pool lends sockets whose peer vanished hours ago.
+//!
+//! A dial goes: check the settings; resolve the name anew, so that a moved endpoint is found; try its addresses in turn, each with
+//! a fair share of the time that is left (what is left over the addresses left), so that a first one which swallows every packet
+//! leaves time for the second. What an early address did not use goes to the later ones. The last one's error is the dial's.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use super::conn::Conn;
+use super::connect_error::{ConnectError, Step};
+use super::options::Options;
+use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
+
+/// Opens TCP connections to one endpoint and lends them as raw streams.
+///
+/// For a pool of its own, or inside a manager that adds a handshake or a protocol:
+///
+/// ```
+/// use corepool::{Conn, Dial, Manager, Outcome, TcpManager, Verdict, Watch};
+/// use std::io::{self, Read, Write};
+/// use std::time::Duration;
+///
+/// /// Connections that have answered once.
+/// struct Greeted(TcpManager);
+///
+/// impl Manager for Greeted {
+///     type Connection = Conn;
+///     type Error = io::Error;
+///
+///     fn connect(&self, dial: &Dial<'_>) -> io::Result<Conn> {
+///         let mut conn = self.0.connect(dial)?;
+///         dial.cut_at_deadline(&conn)?; // the handshake below may block
+///         conn.write_all(b"PING\r\n")?;
+///         conn.read_exact(&mut [0; 7])?;
+///         Ok(conn)
+///     }
+///
+///     fn watch(&self, conn: &Conn, on: &mut Watch<'_>) {
+///         self.0.watch(conn, on)
+///     }
+///
+///     fn on_return(&self, conn: &mut Conn, how: Outcome) -> Verdict {
+///         self.0.on_return(conn, how)
+///     }
+///
+///     fn probe_after(&self) -> Duration {
+///         self.0.probe_after() // it lends raw streams, too
+///     }
+/// }
+///
+/// let manager = Greeted(TcpManager::new("127.0.0.1:6379").read_timeout(Some(Duration::from_secs(2))));
+/// ```
+///
+/// As a manager it discards after a failed or panicked use, after any use that left the [`Conn`] dirty, and when bytes wait on an
+/// idle connection. It asks for a peek at every checkout (0.3 µs): who hands out raw streams cannot know whether the last user
+/// read the whole of their reply. Each connection takes two descriptors, its own and the pool's watch on it.
+#[derive(Debug, Clone)]
+pub struct TcpManager {
+    address: String,
+    nodelay: bool,
+    keepalive: Option<Duration>,
+    user_timeout: Option<Duration>,
+    options: Options,
+}
+
+/// Between probes of an idle peer, and how many may stay unanswered when no user timeout decides it.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+impl TcpManager {
+    /// For the endpoint at `address`: `HOST:PORT`, where an IPv6 address stands in brackets (`[::1]:6379`).
+    ///
+    /// A host name is resolved anew at each dial. The resolver cannot be interrupted: one that takes longer than the dial may
+    /// makes it fail, but only once it returns. Neither name nor address is checked before the first dial.
+    pub fn new(address: impl Into<String>) -> Self {
+        TcpManager {
+            address: address.into(),
+            nodelay: true,
+            keepalive: Some(Duration::from_secs(60)),
+            user_timeout: Some(Duration::from_secs(30)),
+            options: Options::default(),
+        }
+    }
+
+    /// Whether small writes leave at once (`TCP_NODELAY`) instead of waiting for the acknowledgement of earlier ones.
+    ///
+    /// Default `true`. With `false`, a request written in two pieces may stall for the peer's delayed acknowledgement, 40 ms; with
+    /// `true`, each `write` may become a packet of its own, so write a request in one piece.
+    pub fn nodelay(mut self, nodelay: bool) -> Self {
+        self.nodelay = nodelay;
+        self
+    }
+
+    /// After how much silence the kernel asks the peer whether it is still there (`SO_KEEPALIVE`), then each 10 s.
+    ///
+    /// Default 60 s; `None` never asks. It finds peers that vanished without a word, which the pool's watch then sees, and keeps
+    /// the entry of a NAT or firewall on the way alive. A vanished peer is given up when the silence has lasted for
+    /// [`user_timeout`](TcpManager::user_timeout) and a probe went unanswered: by default 70 s after the last packet. Without a user
+    /// timeout three probes must go unanswered. Costs a packet each way per such silence, and no system call.
+    ///
+    /// Counted in whole seconds, 1 to 32767; anything else is refused at connect.
+    pub fn keepalive(mut self, idle: Option<Duration>) -> Self {
+        self.keepalive = idle;
+        self
+    }
+
+    /// How long what was written may stay unacknowledged before the connection fails (`TCP_USER_TIMEOUT`).
+    ///
+    /// Default 30 s; `None` leaves it to the kernel, about 15 minutes. It bounds how long a request to a vanished peer blocks, even
+    /// without a read timeout. Its other side: a living peer that reads nothing for so long, with its buffer full, is cut off too.
+    ///
+    /// Counted in milliseconds, 1 to 2^31 − 1; anything else is refused at connect.
+    pub fn user_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.user_timeout = timeout;
+        self
+    }
+
+    /// How long one read may wait for its first byte (`SO_RCVTIMEO`); then it fails with `WouldBlock`.
+    ///
+    /// Default `None`, for ever: only the user knows how long a request may take. A read that times out makes the connection
+    /// dirty, so the pool replaces it: choose what is longer than the slowest healthy reply. One system call per dial;
+    /// [`Conn::set_read_timeout`] changes it for one use. Less than 1 µs is refused at connect.
+    pub fn read_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.options.timeouts.read = timeout;
+        self
+    }
+
+    /// How long one write may wait for room in the send buffer (`SO_SNDTIMEO`); then it fails with `WouldBlock`.
+    ///
+    /// Default `None`: until [`user_timeout`](TcpManager::user_timeout) ends it. As with the read timeout, it makes the connection
+    /// dirty. Less than 1 µs is refused at connect.
+    pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.options.timeouts.write = timeout;
+        self
+    }
+
+    /// Before anything is sent: the kernel would take zero for "no timeout", or fail without naming the setting.
+    fn check(&self) -> Result<(), ConnectError> {
+        let refused = |name, given, limit| {
+            let cause = io::Error::new(io::ErrorKind::InvalidInput, limit);
+            Err(ConnectError::new(Step::Setting { name, given }, cause))
+        };
+        match (self.keepalive, self.user_timeout) {
+            (Some(idle), _) if !(1..=32767).contains(&idle.as_secs()) => {
+                refused("keepalive", idle, "must be 1 to 32767 s, or None for no keep-alive")
+            }
+            (_, Some(timeout)) if !(1..=i32::MAX as u128).contains(&timeout.as_millis()) => {
+                refused("user_timeout", timeout, "must be 1 to 2147483647 ms, or None for the kernel's own")
+            }
+            _ => self.options.check(),
+        }
+    }
+
+    fn resolve(&self, dial: &Dial<'_>) -> Result<Vec<SocketAddr>, ConnectError> {
+        let failed = |cause| ConnectError::new(Step::Resolve { address: self.address.clone() }, cause);
+        let found: Vec<_> = match self.address.to_socket_addrs() {
+            Ok(found) => found.collect(),
+            // std's word for a missing colon or a port that is no number.
+            Err(cause) if cause.kind() == io::ErrorKind::InvalidInput => {
+                return Err(ConnectError::new(Step::Parse { address: self.address.clone() }, cause));
+            }
+            Err(cause) => return Err(failed(cause)),
+        };
+        if dial.remaining().is_zero() {
+            return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "no time of the dial was left after it")));
+        }
+        Ok(found)
+    }
+
+    fn connect_in_turn(&self, addresses: &[SocketAddr], dial: &Dial<'_>) -> Result<Conn, ConnectError> {
+        let mut failed = Step::Resolve { address: self.address.clone() };
+        let mut cause = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for (tried, &address) in addresses.iter().enumerate() {
+            let share = dial.remaining() / (addresses.len() - tried) as u32;
+            match self.open(address, share) {
+                Ok(conn) => return Ok(conn),
+                Err(error) => cause = error,
+            }
+            failed = Step::Tcp { address: self.address.clone(), last: address, others: tried };
+        }
+        Err(ConnectError::new(failed, cause))
+    }
+
+    fn open(&self, address: SocketAddr, share: Duration) -> io::Result<Conn> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.connect_timeout(&address.into(), share)?;
+        refuse_itself(&socket)?;
+        // After the handshake, which a short user timeout would cut before the dial's own deadline.
+        socket.set_tcp_user_timeout(self.user_timeout)?;
+        socket.set_tcp_nodelay(self.nodelay)?;
+        if let Some(idle) = self.keepalive {
+            let keepalive = TcpKeepalive::new().with_time(idle);
+            socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES))?;
+        }
+        self.options.finish(socket, Some(address))
+    }
+}
+
+impl Manager for TcpManager {
+    type Connection = Conn;
+    type Error = ConnectError;
+
+    fn connect(&self, dial: &Dial<'_>) -> Result<Conn, ConnectError> {
+        self.check()?;
+        let addresses = self.resolve(dial)?;
+        self.connect_in_turn(&addresses, dial)
+    }
+
+    #[inline]
+    fn watch(&self, connection: &Conn, on: &mut Watch<'_>) {
+        on.socket(connection);
+    }
+
+    #[inline]
+    fn on_return(&self, connection: &mut Conn, how: Outcome) -> Verdict {
+        connection.judge(how, self.options.timeouts)
+    }
+
+    fn probe_after(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A dial to a local port that nobody listens on may be given that very port as its own, and TCP then joins the socket to itself:
+/// an endpoint that is down would look up, echo every request, and find its port taken when it starts. A pool that redials for
+/// hours meets it sooner or later.
+fn refuse_itself(socket: &Socket) -> io::Result<()> {
+    if socket.local_addr()?.as_socket() != socket.peer_addr()?.as_socket() {
+        return Ok(());
+    }
+    // Closes by reset: TIME_WAIT would hold the server's port for a minute more.
+    socket.set_linger(Some(Duration::ZERO))?;
+    Err(io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens there, the socket met itself"))
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,238 @@
+//! [`TcpManager`] alone: what a dial does, without a pool.
+#![forbid(unsafe_code)]
+
+use super::*;
+use crate::watch::duplicate::Cut;
+use socket2::SockRef;
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::Instant;
+
+/// Longer than anything here takes; a test that needs it has failed.
+pub(crate) const AMPLE: Duration = Duration::from_secs(20);
+
+pub(crate) fn dial<M: Manager>(manager: &M, limit: Duration) -> Result<M::Connection, M::Error> {
+    manager.connect(&Dial::new(Instant::now() + limit, 1, &Cut::default()))
+}
+
+fn dial_in_turn(manager: &TcpManager, addresses: &[SocketAddr], limit: Duration) -> Result<Conn, ConnectError> {
+    manager.connect_in_turn(addresses, &Dial::new(Instant::now() + limit, 1, &Cut::default()))
+}
+
+/// Echoes on one connection until its end.
+pub(crate) fn echo(accept: impl FnOnce() -> Socket + Send + 'static) {
+    thread::spawn(move || {
+        let socket = accept();
+        io::copy(&mut &socket, &mut &socket)
+    });
+}
+
+pub(crate) fn assert_echoes(conn: &mut Conn) {
+    conn.write_all(b"hello").unwrap();
+    let mut back = [0; 5];
+    conn.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"hello");
+    assert!(!conn.is_dirty());
+}
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// A port that refuses, for as long as the socket lives: bound, so that nobody else gets it, but not listening.
+fn refusing() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
+/// Connects until the listener's backlog takes no more; its clients keep it full.
+pub(crate) fn fill(domain: Domain, address: &socket2::SockAddr) -> Vec<Socket> {
+    let mut clients = Vec::new();
+    loop {
+        let client = Socket::new(domain, Type::STREAM, None).unwrap();
+        match client.connect_timeout(address, Duration::from_millis(200)) {
+            Ok(()) => clients.push(client),
+            Err(_) => return clients,
+        }
+        assert!(clients.len() < 100, "the backlog never fills");
+    }
+}
+
+#[test]
+fn tcp_connects_and_echoes() {
+    let (listener, address) = listen();
+    echo(move || listener.accept().unwrap().0.into());
+    let mut conn = dial(&TcpManager::new(address.to_string()), AMPLE).unwrap();
+    assert_eq!(conn.peer(), Some(address));
+    assert_echoes(&mut conn);
+}
+
+#[test]
+fn a_name_is_resolved() {
+    let (listener, address) = listen();
+    let conn = dial(&TcpManager::new(format!("localhost:{}", address.port())), AMPLE).unwrap();
+    assert_eq!(conn.peer(), Some(address));
+    drop(listener);
+}
+
+#[test]
+fn options_are_set() {
+    let (_listener, address) = listen();
+    let conn = dial(&TcpManager::new(address.to_string()), AMPLE).unwrap();
+    let socket = SockRef::from(&conn);
+    assert!(!socket.nonblocking().unwrap());
+    assert!(socket.tcp_nodelay().unwrap());
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_RETRIES);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
+    assert_eq!(socket.read_timeout().unwrap(), None);
+    assert_eq!(socket.write_timeout().unwrap(), None);
+
+    let manager = TcpManager::new(address.to_string())
+        .nodelay(false)
+        .keepalive(None)
+        .user_timeout(None)
+        .read_timeout(Some(Duration::from_secs(2)))
+        .write_timeout(Some(Duration::from_secs(3)));
+    let conn = dial(&manager, AMPLE).unwrap();
+    let socket = SockRef::from(&conn);
+    assert!(!socket.tcp_nodelay().unwrap());
+    assert!(!socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+    assert_eq!(socket.read_timeout().unwrap(), Some(Duration::from_secs(2)));
+    assert_eq!(socket.write_timeout().unwrap(), Some(Duration::from_secs(3)));
+}
+
+#[test]
+fn a_refused_dial_names_the_address() {
+    let (_port, address) = refusing();
+    let error = dial(&TcpManager::new(address.to_string()), AMPLE).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(error.to_string(), format!("could not connect to {address}"));
+    let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+    assert_eq!(source.raw_os_error(), Some(libc::ECONNREFUSED));
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_refused_name_tells_the_last_address_and_how_many_more() {
+    let (_port, address) = refusing();
+    let manager = TcpManager::new("db.example:5432");
+    let told = |others: usize| dial_in_turn(&manager, &vec![address; others + 1], AMPLE).unwrap_err().to_string();
+    assert_eq!(told(0), format!("could not connect to db.example:5432 at {address}"));
+    assert_eq!(told(1), format!("could not connect to db.example:5432 at {address} (and 1 other address)"));
+    assert_eq!(told(2), format!("could not connect to db.example:5432 at {address} (and 2 other addresses)"));
+}
+
+#[test]
+fn a_refused_first_address_leads_to_the_second() {
+    let (_port, refused) = refusing();
+    let (listener, address) = listen();
+    echo(move || listener.accept().unwrap().0.into());
+    let mut conn = dial_in_turn(&TcpManager::new("db.example:5432"), &[refused, address], AMPLE).unwrap();
+    assert_eq!(conn.peer(), Some(address));
+    assert_echoes(&mut conn);
+}
+
+/// A TCP listener with a full backlog drops what comes, as a black hole does.
+#[test]
+fn a_black_holed_first_address_leaves_time_for_the_second() {
+    let (full, hole) = refusing();
+    full.listen(0).unwrap();
+    let _clients = fill(Domain::IPV4, &hole.into());
+    let (_listener, address) = listen();
+    let manager = TcpManager::new("db.example:5432");
+    let conn = dial_in_turn(&manager, &[hole, address], Duration::from_secs(2)).unwrap();
+    assert_eq!(conn.peer(), Some(address));
+
+    let error = dial_in_turn(&manager, &[hole, hole], Duration::from_millis(100)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+#[test]
+fn a_dial_without_time_does_not_wait() {
+    let (_listener, address) = listen();
+    let error = dial(&TcpManager::new(address.to_string()), Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+#[test]
+fn a_socket_that_met_itself_is_refused_and_frees_the_port() {
+    let (socket, address) = refusing();
+    socket.connect(&address.into()).unwrap();
+    assert_eq!(refuse_itself(&socket).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    drop(socket);
+    TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn an_address_without_port_is_named() {
+    let error = dial(&TcpManager::new("localhost"), AMPLE).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(error.to_string(), "\"localhost\" is not HOST:PORT");
+}
+
+#[test]
+fn what_the_kernel_would_misread_is_refused_by_name() {
+    let tcp = || TcpManager::new("127.0.0.1:1");
+    let zero = Some(Duration::ZERO);
+    for (refused, name) in [
+        (dial(&tcp().keepalive(zero), AMPLE), "keepalive"),
+        (dial(&tcp().keepalive(Some(Duration::from_secs(32768))), AMPLE), "keepalive"),
+        (dial(&tcp().user_timeout(zero), AMPLE), "user_timeout"),
+        (dial(&tcp().user_timeout(Some(Duration::MAX)), AMPLE), "user_timeout"),
+        (dial(&tcp().read_timeout(zero), AMPLE), "read_timeout"),
+        (dial(&tcp().write_timeout(zero), AMPLE), "write_timeout"),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().starts_with(&format!("{name} cannot be ")), "{error}");
+    }
+}
+
+#[test]
+fn the_widest_settings_are_taken() {
+    let (_listener, address) = listen();
+    let manager = TcpManager::new(address.to_string())
+        .keepalive(Some(Duration::from_secs(32767)))
+        .user_timeout(Some(Duration::from_millis(i32::MAX as u64)))
+        .read_timeout(Some(Duration::from_micros(1)))
+        .write_timeout(Some(Duration::MAX));
+    let conn = dial(&manager, AMPLE).unwrap();
+    assert!(SockRef::from(&conn).read_timeout().unwrap().is_some());
+}
+
+#[test]
+fn its_one_socket_is_watched_and_peeked_at_every_checkout() {
+    let (_listener, address) = listen();
+    let manager = TcpManager::new(address.to_string());
+    let conn = dial(&manager, AMPLE).unwrap();
+    let mut watched = Ok(Vec::new());
+    manager.watch(&conn, &mut Watch::collect(&mut watched));
+    let watched = watched.unwrap();
+    assert_eq!(watched.len(), 1);
+    let mut again = Watch::compare(&watched);
+    manager.watch(&conn, &mut again);
+    assert!(again.same());
+    assert_eq!(manager.probe_after(), Duration::ZERO);
+}
+
+#[test]
+fn on_return_restores_the_managers_timeouts() {
+    let (_listener, address) = listen();
+    let own = Some(Duration::from_secs(2));
+    let manager = TcpManager::new(address.to_string()).read_timeout(own);
+    let mut conn = dial(&manager, AMPLE).unwrap();
+    conn.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
+    assert_eq!(manager.on_return(&mut conn, Outcome::Done), Verdict::Keep);
+    assert_eq!(SockRef::from(&conn).read_timeout().unwrap(), own);
+    assert_eq!(manager.on_return(&mut conn, Outcome::Failed), Verdict::Discard);
+}
