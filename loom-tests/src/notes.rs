@@ -52,7 +52,7 @@ fn dead_note_against_return_to_another_shard() {
     assert_eq!(seen, [false, true]);
 }
 
-/// With a taker in between, who may be the one who finds the note; E2 has to hold through his write to the word.
+/// With a taker in between, who may be the one who finds the note; E2 has to hold through that write to the word.
 #[test]
 fn dead_note_against_return_and_a_taker() {
     three_threads(|| {
@@ -90,8 +90,8 @@ fn a_batch_of_dead_notes_against_returns_and_a_taker() {
 fn dead_note_against_a_landing() {
     let seen = two_threads(|| {
         let rig = Rig::new(2, 0, Limits { dials: 1, ..ONE });
-        let opening = rig.ask().dial.pop().unwrap();
-        let (claim, life) = rig.bag.admit(opening, 0, false).unwrap();
+        let permit = rig.ask().dial.pop().unwrap();
+        let (claim, life) = rig.bag.admit(permit, 0, false).unwrap();
         let reactor = beside(&rig, move |rig| rig.hang_up(life, Notes::DEAD));
         let duty = rig.bag.land(claim, 1, crate::rig::clock);
         let turned_back = duty.close.is_some();
@@ -211,7 +211,7 @@ fn note_against_note() {
 
 /// Without it a note that was accepted just before the connection left is never read: closed for one reason, counted for another.
 #[test]
-fn note_against_retire() {
+fn note_against_eviction() {
     let seen = two_threads(|| {
         let rig = Rig::new(1, 1, ONE);
         let claim = rig.must_take(0);

@@ -128,7 +128,7 @@ impl<T, R: Clone> Bag<T, R> {
         let queue = self.lock();
         let opening = queue.dialing();
         Census {
-            open: queue.taken(self.capacity()) - opening,
+            open: queue.occupied(self.capacity()) - opening,
             opening,
             idle: self.idle.total() + queue.parked.as_ref().map_or(0, |parked| parked.len()),
             waiting: queue.waiting.len(),
@@ -172,7 +172,7 @@ impl<T, R: Clone> Bag<T, R> {
         } else if queue.stirred {
             after.bells.extend(self.wake_head(queue));
         }
-        let missing = queue.limits.floor.saturating_sub(queue.taken(self.capacity()) - queue.dialing());
+        let missing = queue.limits.floor.saturating_sub(queue.occupied(self.capacity()) - queue.dialing());
         // What is idle is on its way to a waiter; should somebody else be faster, that waiter comes by here again.
         let at_hand = if queue.stirred && !queue.waiting.is_empty() { self.idle.total() } else { 0 };
         let unserved = queue.waiting.len().saturating_sub(at_hand);
@@ -192,7 +192,7 @@ impl<T, R: Clone> Bag<T, R> {
 
     /// No connection is open, so none can come back.
     fn none_open(&self, queue: &Queue<R>) -> bool {
-        queue.taken(self.capacity()) == queue.dialing()
+        queue.occupied(self.capacity()) == queue.dialing()
     }
 
     /// What must hold when nothing is under way: for models, storms and rounds. `Err` says what does not.

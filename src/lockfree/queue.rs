@@ -148,7 +148,7 @@ impl<R> Queue<R> {
     pub(super) fn head_is_due(&self, capacity: usize, now: impl FnOnce() -> u64) -> bool {
         let after = self.limits.handoff_after;
         let granted = self.settled.len();
-        let none_at_work = granted > 0 && granted + 1 >= self.taken(capacity) - self.dialing();
+        let none_at_work = granted > 0 && granted + 1 >= self.occupied(capacity) - self.dialing();
         let due = |head: &Waiter| !none_at_work && now().saturating_sub(head.arrived) >= after;
         self.waiting.first_key_value().is_some_and(|(_, head)| after == 0 || due(head))
     }
@@ -161,7 +161,7 @@ impl<R> Queue<R> {
     }
 
     /// Connections open, or to be soon: every slot that is not vacant.
-    pub(super) fn taken(&self, capacity: usize) -> usize {
+    pub(super) fn occupied(&self, capacity: usize) -> usize {
         capacity - self.vacant.len()
     }
 
@@ -177,7 +177,7 @@ impl<R> Queue<R> {
 
     /// How many dials to begin so that there are `wanted` under way, as far as the limits allow.
     pub(super) fn room_to_dial(&self, wanted: usize, capacity: usize) -> usize {
-        let permits = self.limits.max_size.saturating_sub(self.taken(capacity)).min(self.vacant.len());
+        let permits = self.limits.max_size.saturating_sub(self.occupied(capacity)).min(self.vacant.len());
         let dials = self.limits.dials.saturating_sub(self.dialing());
         wanted.saturating_sub(self.dialing()).min(permits).min(dials)
     }

@@ -76,7 +76,7 @@ impl<T, R: Clone> Bag<T, R> {
         now: impl FnOnce() -> u64,
     ) -> (Option<Arc<Condvar>>, Option<(T, Notes)>) {
         if queue.closed || self.slot(claim.slot()).notes().is_leaving() {
-            return (None, self.vacate(queue, claim));
+            return (None, self.evict_locked(queue, claim));
         }
         if let Some(parked) = &mut queue.parked {
             // A note that comes from now on finds it here: `dismiss` looks under the lock.
@@ -92,7 +92,7 @@ impl<T, R: Clone> Bag<T, R> {
         queue.stirred = true;
         // The second look, as in `give`.
         if self.slot(slot).notes().is_leaving() && self.idle.remove(shard, slot) {
-            return (None, self.vacate(queue, Claim::of(slot)));
+            return (None, self.evict_locked(queue, Claim::of(slot)));
         }
         (None, None)
     }
@@ -106,11 +106,11 @@ impl<T, R: Clone> Bag<T, R> {
     /// Takes the connection out of the pool, to be closed by the caller; its permit is free at once.
     pub(crate) fn evict(&self, claim: Claim) -> Duty<T> {
         let mut queue = self.lock();
-        let resident = self.vacate(&mut queue, claim);
+        let resident = self.evict_locked(&mut queue, claim);
         self.finish(queue, None).closing(resident)
     }
 
-    pub(super) fn vacate(&self, queue: &mut Queue<R>, claim: Claim) -> Option<(T, Notes)> {
+    pub(super) fn evict_locked(&self, queue: &mut Queue<R>, claim: Claim) -> Option<(T, Notes)> {
         let resident = self.slot(claim.slot()).move_out(&claim);
         let fresh = queue.vacant.insert(claim.slot());
         debug_assert!(fresh, "{:?} was vacant already", claim.slot());
@@ -141,7 +141,7 @@ impl<T, R: Clone> Bag<T, R> {
         if !self.slot(slot).notes().is_leaving() || !parked.remove(&slot) {
             return None;
         }
-        let resident = self.vacate(&mut queue, Claim::of(slot));
+        let resident = self.evict_locked(&mut queue, Claim::of(slot));
         Some(self.finish(queue, None).closing(resident))
     }
 

@@ -55,7 +55,7 @@ impl<T, R: Clone> Bag<T, R> {
         queue.announced = true;
         let parked = queue.parked.take().into_iter().flatten();
         let claims: Vec<_> = self.idle.seal().into_iter().chain(parked).map(Claim::of).collect();
-        let residents = claims.into_iter().filter_map(|claim| self.vacate(&mut queue, claim)).collect();
+        let residents = claims.into_iter().filter_map(|claim| self.evict_locked(&mut queue, claim)).collect();
         let bells: Vec<_> = std::iter::from_fn(|| queue.settle_head(Fate::Closed)).collect();
         let duty = self.finish(queue, None);
         debug_assert!(duty.is_none(), "a closed pool dials nothing");

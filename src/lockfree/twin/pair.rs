@@ -1,4 +1,4 @@
-//! The core and its twin side by side: one operation at a time on both, and what can be seen of them compared.
+//! The bag and its twin side by side: one operation at a time on both, and what can be seen of them compared.
 
 #![forbid(unsafe_code)]
 
@@ -10,12 +10,12 @@ use crate::lockfree::bits::{Life, Notes, SlotId};
 
 const DOWN: &str = "down";
 
-/// The core, its twin, and what a user of both has in hand.
+/// The bag, its twin, and what a user of both has in hand.
 #[derive(Debug)]
 pub(super) struct Pair {
     bag: Bag<usize, &'static str>,
     twin: Twin,
-    openings: Vec<Permit>,
+    permits: Vec<Permit>,
     arrived: Vec<Claim>,
     leased: Vec<Claim>,
     /// Who waits, as which number, since when.
@@ -41,7 +41,7 @@ impl Pair {
         Pair {
             bag: Bag::new(shards, capacity, limits),
             twin: Twin::new(shards, capacity, limits),
-            openings: Vec::new(),
+            permits: Vec::new(),
             arrived: Vec::new(),
             leased: Vec::new(),
             seats: Vec::new(),
@@ -97,22 +97,22 @@ impl Pair {
             13 => self.use_granted(a, b),
             14 => self.demand(),
             15 => {
-                let Some(opening) = pick(&mut self.openings, a) else { return };
-                self.admit(opening, b % 2 == 1);
+                let Some(permit) = pick(&mut self.permits, a) else { return };
+                self.admit(permit, b % 2 == 1);
             }
             16 => {
                 let Some(claim) = pick(&mut self.arrived, a) else { return };
                 self.land(claim, shard);
             }
             17 => {
-                let Some(opening) = pick(&mut self.openings, a) else { return };
-                let expected = self.overdue(opening.ticket).unwrap_or_default();
-                let duty = self.bag.dial_failed(opening);
+                let Some(permit) = pick(&mut self.permits, a) else { return };
+                let expected = self.overdue(permit.ticket).unwrap_or_default();
+                let duty = self.bag.dial_failed(permit);
                 self.same(duty, expected);
             }
             18 => {
-                let Some(opening) = self.openings.get(a % self.openings.len().max(1)) else { return };
-                let ticket = opening.ticket;
+                let Some(permit) = self.permits.get(a % self.permits.len().max(1)) else { return };
+                let ticket = permit.ticket;
                 let expected = self.overdue(ticket);
                 let duty = self.bag.overdue(ticket);
                 self.same_if_any(duty, expected);
@@ -189,7 +189,7 @@ impl Pair {
         }
     }
 
-    /// A waiter uses what it was granted, or has it retired and goes back to its place.
+    /// A waiter uses what it was granted, or evicts it and goes back to its place.
     fn use_granted(&mut self, at: usize, b: usize) {
         let Some((claim, seat, number, arrived)) = pick(&mut self.granted, at) else { return };
         if b.is_multiple_of(2) {
@@ -212,7 +212,7 @@ impl Pair {
     fn demand(&mut self) {
         let twin = &mut self.twin;
         let expected = (!twin.closed).then(|| {
-            twin.asked = twin.dialing() == 0 && twin.taken() < twin.limits.max_size;
+            twin.asked = twin.dialing() == 0 && twin.occupied() < twin.limits.max_size;
             ToDo { dial: twin.balance(), close: None }
         });
         let duty = self.bag.demand();
@@ -223,7 +223,7 @@ impl Pair {
         let (twin, resident) = (&mut self.twin, self.residents);
         self.residents += 1;
         let reserved = twin.opening.remove(&permit.ticket);
-        let room = twin.taken() < twin.limits.max_size;
+        let room = twin.occupied() < twin.limits.max_size;
         let slot = reserved.or_else(|| if room { twin.vacant.pop_first() } else { None });
         let admitted = slot.filter(|_| !twin.closed);
         if admitted.is_none() {
@@ -251,7 +251,7 @@ impl Pair {
         let (twin, slot, now) = (&mut self.twin, index(&claim), self.now);
         twin.arriving -= 1;
         twin.asked = false;
-        if twin.taken() > twin.limits.max_size {
+        if twin.occupied() > twin.limits.max_size {
             twin.known[slot].flags[3] = true;
         }
         let close = twin.give_locked(slot, shard, now);
@@ -268,8 +268,8 @@ impl Pair {
 
     /// All dials under way succeed, and those that follow from it.
     fn open_all(&mut self) {
-        while let Some(opening) = self.openings.pop() {
-            self.admit(opening, false);
+        while let Some(permit) = self.permits.pop() {
+            self.admit(permit, false);
             while let Some(claim) = self.arrived.pop() {
                 let shard = index(&claim) % self.twin.idle.len();
                 self.land(claim, shard);
@@ -316,7 +316,7 @@ impl Pair {
         twin.closed = true;
         let parked = twin.parked.take().into_iter().flatten();
         let leaving: Vec<_> = twin.idle.iter_mut().flat_map(std::mem::take).chain(parked).collect();
-        let expected = leaving.into_iter().filter_map(|slot| twin.vacate(slot)).collect();
+        let expected = leaving.into_iter().filter_map(|slot| twin.evict_locked(slot)).collect();
         twin.settled.extend(twin.waiting.drain(..).map(|(number, _)| (number, End::Closed)));
         let closed = self.bag.close();
         self.same_closed(closed, expected);
@@ -325,10 +325,10 @@ impl Pair {
     // ---- comparing -------------------------------------------------------------------------------------------------------------
 
     fn same(&mut self, duty: Duty<usize>, expected: ToDo) {
-        let dial = duty.dial.iter().map(|opening| opening.ticket).collect();
+        let dial = duty.dial.iter().map(|permit| permit.ticket).collect();
         let close = duty.close.map(|(resident, notes)| (resident, known(notes)));
         assert_eq!(ToDo { dial, close }, expected);
-        self.openings.extend(duty.dial);
+        self.permits.extend(duty.dial);
         close.into_iter().for_each(|(resident, _)| assert!(self.closed.insert(resident), "closed twice"));
     }
 
@@ -345,12 +345,12 @@ impl Pair {
         residents.into_iter().for_each(|(resident, _)| assert!(self.closed.insert(resident), "closed twice"));
     }
 
-    /// Everything that can be seen of the core from outside.
+    /// Everything that can be seen of the bag from outside.
     pub(super) fn compare(&self) {
         let (bag, twin) = (&self.bag, &self.twin);
         let parked = twin.parked.as_ref().map_or(0, BTreeSet::len);
         let census = Census {
-            open: twin.taken() - twin.dialing(),
+            open: twin.occupied() - twin.dialing(),
             opening: twin.dialing(),
             idle: twin.idle.iter().map(BTreeSet::len).sum::<usize>() + parked,
             waiting: twin.waiting.len(),
@@ -358,7 +358,7 @@ impl Pair {
         assert_eq!(bag.census(), census);
         assert_eq!((bag.waiting(), bag.is_closed()), (census.waiting, twin.closed));
         assert_eq!(bag.idle().wait_everywhere(), Some(twin.waits()));
-        assert_eq!(bag.wait_until_empty(|| None), twin.taken() == 0);
+        assert_eq!(bag.wait_until_empty(|| None), twin.occupied() == 0);
         for (shard, idle) in twin.idle.iter().enumerate() {
             assert_eq!(bag.idle().count(shard), idle.len());
         }
@@ -375,11 +375,11 @@ impl Pair {
         assert!(bag.lives().iter().map(|(life, _)| life.slot.index()).eq(lived_in));
     }
 
-    /// Lets everything under way come to its end: then the core is at rest, and every connection was closed once.
+    /// Lets everything under way come to its end: then the bag is at rest, and every connection was closed once.
     pub(super) fn wind_up(mut self) {
         self.limit(2, 0);
         self.resume();
-        while !(self.openings.is_empty() && self.seats.is_empty() && self.granted.is_empty()) {
+        while !(self.permits.is_empty() && self.seats.is_empty() && self.granted.is_empty()) {
             self.open_all();
             self.wait(0);
             self.use_granted(0, 0);

@@ -1,4 +1,4 @@
-//! The twin: what the core does, in sets and queues.
+//! The twin: what the bag does, in sets and queues.
 
 #![forbid(unsafe_code)]
 
@@ -28,7 +28,7 @@ pub(super) enum End {
     TimedOut,
 }
 
-/// What is to be done outside: tickets to dial with, and who is to be closed, with what is known of him.
+/// What is to be done outside: tickets to dial with, and what is to be closed, with what is known of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ToDo {
     pub(super) dial: Vec<u64>,
@@ -77,7 +77,7 @@ impl Twin {
         }
     }
 
-    pub(super) fn taken(&self) -> usize {
+    pub(super) fn occupied(&self) -> usize {
         self.known.len() - self.vacant.len()
     }
 
@@ -127,11 +127,11 @@ impl Twin {
 
     pub(super) fn give_locked(&mut self, slot: usize, shard: usize, now: u64) -> Option<(usize, Known)> {
         if self.closed || self.is_leaving(slot) {
-            return self.vacate(slot);
+            return self.evict_locked(slot);
         }
         let after = self.limits.handoff_after;
         let granted = self.settled.len();
-        let none_at_work = granted > 0 && granted + 1 >= self.taken() - self.dialing();
+        let none_at_work = granted > 0 && granted + 1 >= self.occupied() - self.dialing();
         let due = |arrived: u64| after == 0 || !none_at_work && now.saturating_sub(arrived) >= after;
         match (&mut self.parked, self.waiting.front()) {
             (Some(parked), _) => drop(parked.insert(slot)),
@@ -149,11 +149,11 @@ impl Twin {
     }
 
     pub(super) fn evict(&mut self, slot: usize) -> ToDo {
-        let close = self.vacate(slot);
+        let close = self.evict_locked(slot);
         ToDo { dial: self.balance(), close }
     }
 
-    pub(super) fn vacate(&mut self, slot: usize) -> Option<(usize, Known)> {
+    pub(super) fn evict_locked(&mut self, slot: usize) -> Option<(usize, Known)> {
         assert!(self.vacant.insert(slot));
         let next = Known { generation: self.known[slot].generation + 1, ..Known::default() };
         let last = std::mem::replace(&mut self.known[slot], next);
@@ -171,7 +171,7 @@ impl Twin {
     }
 
     pub(super) fn room(&self, wanted: usize) -> usize {
-        let permits = self.limits.max_size.saturating_sub(self.taken()).min(self.vacant.len());
+        let permits = self.limits.max_size.saturating_sub(self.occupied()).min(self.vacant.len());
         let dials = self.limits.dials.saturating_sub(self.dialing());
         wanted.saturating_sub(self.dialing()).min(permits).min(dials)
     }
@@ -189,10 +189,10 @@ impl Twin {
         if self.closed || self.parked.is_some() {
             return Vec::new();
         }
-        if self.refused && self.taken() == self.dialing() {
+        if self.refused && self.occupied() == self.dialing() {
             self.settled.extend(self.waiting.drain(..).map(|(number, _)| (number, End::Refused)));
         }
-        let missing = self.limits.floor.saturating_sub(self.taken() - self.dialing());
+        let missing = self.limits.floor.saturating_sub(self.occupied() - self.dialing());
         let unserved = self.waiting.len().saturating_sub(self.idle.iter().map(BTreeSet::len).sum());
         let dial = self.reserve(self.room(missing.max(unserved).max(usize::from(self.asked))));
         self.asked &= dial.is_empty();
@@ -202,7 +202,7 @@ impl Twin {
     /// Why nobody may wait just now.
     pub(super) fn barred(&self) -> Option<&'static str> {
         let crowded = self.waiting.len() >= self.limits.max_waiters;
-        let refused = self.refused && self.taken() == self.dialing();
+        let refused = self.refused && self.occupied() == self.dialing();
         let reasons = [(self.closed, "closed"), (refused, "refused"), (crowded, "crowded")];
         reasons.into_iter().find_map(|(barred, why)| barred.then_some(why))
     }
@@ -224,7 +224,7 @@ impl Twin {
     }
 }
 
-/// What the core's notes say, in the twin's terms.
+/// What the bag's notes say, in the twin's terms.
 pub(super) fn known(notes: Notes) -> Known {
     Known { generation: notes.generation(), flags: FLAGS.map(|flag| notes.has(flag)) }
 }
