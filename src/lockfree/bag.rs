@@ -120,7 +120,7 @@ impl<T, R: Clone> Bag<T, R> {
 
     /// Whether a look finds it idle, in whichever shard.
     pub(crate) fn is_idle(&self, slot: SlotId) -> bool {
-        self.idle.look(slot.word()) & slot.mask() != 0
+        self.idle.is_idle(slot)
     }
 
     /// How many slots are in which state.
@@ -202,7 +202,7 @@ impl<T, R: Clone> Bag<T, R> {
             let id = SlotId::at(index);
             let vacant = queue.vacant.contains(&id);
             let parked = queue.parked.as_ref().is_some_and(|parked| parked.contains(&id));
-            let idle = self.idle.look(id.word()) & id.mask() != 0;
+            let idle = self.idle.is_idle(id);
             if [vacant, parked, idle].iter().filter(|state| **state).count() != 1 {
                 return Err(format!("{id:?} is vacant: {vacant}, parked: {parked}, idle: {idle}"));
             }

@@ -10,3 +10,4 @@ pub(crate) mod bits;
 pub(crate) mod idle;
 pub(crate) mod queue;
 pub(crate) mod slot;
+mod word;

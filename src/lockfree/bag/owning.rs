@@ -153,7 +153,7 @@ impl<T, R: Clone> Bag<T, R> {
         let lived_in = slots.filter(|slot| !queue.vacant.contains(slot) && !reserved.contains(slot));
         let life = |slot: SlotId| {
             let life = Life { slot, generation: self.slot(slot).notes().generation() };
-            (life, self.idle.look(slot.word()) & slot.mask() != 0)
+            (life, self.idle.is_idle(slot))
         };
         lived_in.map(life).collect()
     }

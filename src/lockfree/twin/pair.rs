@@ -364,7 +364,7 @@ impl Pair {
         }
         for (index, expected) in twin.known.iter().enumerate() {
             let slot = SlotId::at(index);
-            let idle = bag.idle().look(slot.word()) & slot.mask() != 0;
+            let idle = bag.is_idle(slot);
             assert_eq!(
                 (idle, known(bag.slot(slot).notes())),
                 (twin.idle.iter().any(|idle| idle.contains(&index)), *expected)
