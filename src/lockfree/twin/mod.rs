@@ -10,8 +10,8 @@ mod simple;
 
 use pair::Pair;
 
-/// The body of the fuzz target of this name: reads `bytes` as a pool and what is done to it, does that to the bag and to the twin, and
-/// panics where they differ.
+/// The body of the fuzz target of this name: reads `bytes` as a bag's size and what is done to it, does that to the bag and to the
+/// twin, and panics where they differ.
 pub fn bag_ops(bytes: &[u8]) {
     const CAPACITIES: [usize; 12] = [1, 2, 3, 4, 5, 8, 62, 63, 64, 65, 127, 130];
     let [shards, capacity, max_size, rest @ ..] = bytes else { return };
