@@ -17,7 +17,8 @@ impl<T, R: Clone> Bag<T, R> {
     /// From now on waiters and newcomers are told `reason` unless some connection is open; `None` lets them wait again.
     pub(crate) fn refuse(&self, reason: Option<R>) -> Duty<T> {
         let mut queue = self.lock();
-        queue.refusal = reason;
+        // The reason of before is the user's: its drop may run their code, so not under the lock.
+        let _before = std::mem::replace(&mut queue.refusal, reason);
         self.finish(queue, None)
     }
 
@@ -74,5 +75,40 @@ impl<T, R: Clone> Bag<T, R> {
             }
         }
         true
+    }
+}
+
+#[cfg(all(test, not(corepool_loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Weak};
+
+    use super::super::Bag;
+    use super::Limits;
+
+    /// A reason whose drop looks whether it runs under the lock.
+    struct Reason {
+        bag: Weak<Bag<(), Arc<Reason>>>,
+        dropped: Arc<AtomicUsize>,
+    }
+
+    impl Drop for Reason {
+        fn drop(&mut self) {
+            let bag = self.bag.upgrade().expect("the bag outlives its reasons here");
+            assert!(bag.queue.try_lock().is_ok(), "a reason was dropped under the lock");
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn no_reason_is_dropped_under_the_lock() {
+        let limits = Limits { max_size: 1, floor: 0, dials: 0, max_waiters: 1, handoff_after: 0 };
+        let bag: Arc<Bag<(), Arc<Reason>>> = Arc::new(Bag::new(1, 1, limits));
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let reason = || Arc::new(Reason { bag: Arc::downgrade(&bag), dropped: Arc::clone(&dropped) });
+        for reason in [Some(reason()), Some(reason()), None] {
+            assert!(bag.refuse(reason).is_none());
+        }
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
     }
 }
