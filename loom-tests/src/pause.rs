@@ -35,7 +35,7 @@ fn pause_and_resume_against_a_return() {
     });
 }
 
-/// Without it a waiter sleeps on after the pause, beside what was parked in it.
+/// Without it a waiter sleeps on after the pause, although what was parked in it is idle.
 #[test]
 fn pause_and_resume_against_a_return_and_a_waiter() {
     for handoff_after in [AT_ONCE, NEVER_DUE] {

@@ -6,7 +6,7 @@ use crate::rig::{AT_ONCE, Got, NO_DIALS, Patience, Rig, beside, three_threads, t
 /// One connection at most, opened by whoever's demand it is.
 const ONE: Limits = Limits { max_size: 1, dials: 1, ..NO_DIALS };
 
-/// Without it a waiter sleeps beside room to open a connection: it came too late to be told of the permit, or too early to see it.
+/// Without it a waiter sleeps although a connection could be opened: it came too late to be told of the permit, or too early to see it.
 #[test]
 fn a_freed_slot_against_a_waiter() {
     let seen = two_threads(|| {
@@ -23,7 +23,7 @@ fn a_freed_slot_against_a_waiter() {
     assert_eq!(seen, [false, true]);
 }
 
-/// Without it a waiter sleeps beside room to open a connection: what was idle when the dials were counted has gone to a caller who was
+/// Without it a waiter sleeps although a connection could be opened: what was idle when the dials were counted has gone to a caller who was
 /// faster and keeps it.
 #[test]
 fn a_barger_takes_what_stood_against_a_dial() {
@@ -133,7 +133,8 @@ fn an_overdue_dial_against_its_permit() {
     }
 }
 
-/// Without it an overdue dial that succeeds after all is thrown away beside room for it, or both of its ends free the same permit.
+/// Without it an overdue dial that succeeds after all is thrown away although there is room for it, or both of its ends free the same
+/// permit.
 #[test]
 fn an_overdue_dial_is_admitted_under_a_new_permit() {
     let seen = two_threads(|| {

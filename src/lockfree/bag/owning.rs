@@ -1,4 +1,4 @@
-//! An owner's ways: take, give, retire, and the notes by which others tell an owner something.
+//! An owner's ways: take, give, evict, and the notes by which others tell an owner something.
 
 use std::sync::Arc;
 
@@ -47,8 +47,8 @@ impl<T, R: Clone> Bag<T, R> {
         if self.idle.publish(shard, id).is_err() {
             return owing(self.give_slow(claim, shard, now));
         }
-        // From here on the slot is anybody's. The second look at the notes: the reactor that wrote one in between has found
-        // no bit to clear, thinks "leased" and will not come again (E2).
+        // From here on the slot is anybody's. The second look at the notes: a reactor that wrote one in between has found
+        // no bit to clear, takes it for owned, and will not come again (E2).
         if slot.notes().is_leaving() {
             owing(self.withdraw(id, shard));
         }
@@ -98,7 +98,7 @@ impl<T, R: Clone> Bag<T, R> {
     }
 
     /// Ends the ownership that a removal gave: the slot may have begun another life since the remover learned what it did, so
-    /// the notes are read again. Leaving → retire; else it is an ordinary give.
+    /// the notes are read again. Leaving: evict; else it is an ordinary give.
     pub(crate) fn give_or_evict(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
         if self.slot(claim.slot()).notes().is_leaving() { self.evict(claim) } else { self.give(claim, shard, now) }
     }
@@ -110,18 +110,19 @@ impl<T, R: Clone> Bag<T, R> {
         self.finish(queue, None).closing(resident)
     }
 
+    /// The same under the lock: the slot is vacant when this returns.
     pub(super) fn evict_locked(&self, queue: &mut Queue<R>, claim: Claim) -> Option<(T, Notes)> {
         let resident = self.slot(claim.slot()).move_out(&claim);
         let fresh = queue.vacant.insert(claim.slot());
-        debug_assert!(fresh, "{:?} was vacant already", claim.slot());
+        debug_assert!(fresh, "{:?} is owned (I1), and vacant", claim.slot());
         resident
     }
 
-    // ---- notes: the reactor's, the sweep's and the limits' word to whoever holds the slot -----------------------------------
+    // ---- notes: the reactor's, the sweep's and the limits' word to whoever owns the slot ------------------------------------
 
-    /// Notes `flag` on one life, and takes its connection out of the pool if it is idle; if it is leased, its holder will find the note.
+    /// Notes `flag` on one life, and takes its connection out of the pool if it is idle; if it is owned, its owner will find the note.
     ///
-    /// For the flags with which a connection must leave. `None`: that life was over or knew it already, or it is leased.
+    /// For the flags with which a connection must leave. `None`: that life was over or had the note already, or it is owned.
     pub(crate) fn dismiss(&self, life: Life, flag: Flag) -> Option<Duty<T>> {
         // First the note, then the removal: a return that publishes after the removal's look reads the note (E2).
         if !self.slot(life.slot).note(life.generation, flag) {
@@ -133,7 +134,7 @@ impl<T, R: Clone> Bag<T, R> {
         self.dismiss_parked(life.slot)
     }
 
-    /// The noted connection is not idle: leased, or parked by a pause.
+    /// The noted connection is not idle: it is owned, or parked by a pause.
     fn dismiss_parked(&self, slot: SlotId) -> Option<Duty<T>> {
         let mut queue = self.lock();
         let parked = queue.parked.as_mut()?;
@@ -158,7 +159,8 @@ impl<T, R: Clone> Bag<T, R> {
         lived_in.map(life).collect()
     }
 
-    /// Notes `flag` on one life for its next holder, where it is. For the flags that only ask for a look.
+    /// Notes `flag` on one life for its owner, now or next. For the flags that only ask for a look. False: that life was over or had
+    /// it already.
     pub(crate) fn note(&self, life: Life, flag: Flag) -> bool {
         self.slot(life.slot).note(life.generation, flag)
     }

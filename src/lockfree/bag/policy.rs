@@ -22,11 +22,11 @@ impl<T, R: Clone> Bag<T, R> {
         self.finish(queue, None)
     }
 
-    /// From now on nobody is given anything: callers wait, returns are parked. What is leased stays so.
+    /// From now on nobody is given anything: callers wait, returns are parked. What is owned stays so.
     pub(crate) fn pause(&self) {
         let mut queue = self.lock();
         if !queue.closed && queue.parked.is_none() {
-            // WAIT stays behind in every word, so all that comes back comes to the lock.
+            // WAIT stays behind in every word until the resume, so all that comes back comes to the lock.
             let parked = self.idle.seal();
             parked.iter().for_each(|slot| self.slot(*slot).hold_by_pool(&Claim::of(*slot)));
             queue.parked = Some(parked.into_iter().collect());
@@ -48,7 +48,7 @@ impl<T, R: Clone> Bag<T, R> {
         (self.finish(queue, None), dead)
     }
 
-    /// Closes: wakes all waiters and takes out all that is idle. What is leased leaves when it is given; nothing enters any more.
+    /// Closes: wakes all waiters and takes out all that is idle. What is owned leaves when it is given; nothing enters any more.
     /// Idempotent.
     pub(crate) fn close(&self) -> Vec<(T, Notes)> {
         let mut queue = self.lock();
