@@ -41,8 +41,11 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Locks. Poison is ignored: nothing that can panic runs under a lock of this crate, and if it did, a pool that goes on serving
-/// beats one that fails every caller.
+/// Locks. Poison is ignored, since a pool that goes on serving beats one that fails every caller.
+///
+/// Little can panic under a lock of this crate. Under the bag's, only debug assertions can: no user code runs there, and no value of a
+/// user's is dropped. A `PoolMap` compares keys and makes pools under its locks, which is user code; but these guard turns, not data.
+/// Under the others at most a user's error is dropped, which the pace of dialing keeps.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -72,8 +72,8 @@ impl Carousel {
     pub(crate) fn new(waiters: usize) -> Self {
         let bag = Bag::new(1, 1, Limits { dials: 1, ..LIMITS });
         let duty = bag.demand().expect("the bag is open");
-        for opening in duty.dial {
-            let (claim, _) = bag.admit(opening, 0, false).expect("there is a permit");
+        for permit in duty.dial {
+            let (claim, _) = bag.admit(permit, 0, false).expect("there is a permit");
             assert!(bag.land(claim, 0, || 0).is_none(), "it only becomes idle");
         }
         let claim = bag.take(0);

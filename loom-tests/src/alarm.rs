@@ -30,8 +30,8 @@ impl Sleeper {
         })
     }
 
-    /// An opening: its deadline, the alarm, and the waker if need be.
-    fn open(&self, which: usize, due: u64) {
+    /// Somebody has a deadline: it, the alarm, and the waker if need be.
+    fn remind(&self, which: usize, due: u64) {
         self.deadlines[which].store(due, Relaxed);
         if self.alarm.lower(due) {
             *self.rung.lock().unwrap() = true;
@@ -74,14 +74,14 @@ impl Sleeper {
 /// Without it the sleeper misses a deadline made while it goes to sleep: the first of all, or one behind another that it had promised,
 /// for which nobody needed to be woken (E9).
 #[test]
-fn going_to_sleep_against_an_opening() {
+fn going_to_sleep_against_a_deadline() {
     for promised in [NEVER, 3] {
         two_threads(move || {
             let sleeper = Sleeper::new();
-            let opener = std::sync::Arc::clone(&sleeper);
-            let opener = loom::thread::spawn(move || opener.open(0, 5));
+            let other = std::sync::Arc::clone(&sleeper);
+            let other = loom::thread::spawn(move || other.remind(0, 5));
             sleeper.run(1, promised);
-            opener.join().unwrap();
+            other.join().unwrap();
         });
     }
 }
@@ -89,12 +89,12 @@ fn going_to_sleep_against_an_opening() {
 /// Without it a deadline that another one, promised in the same moment, made needless to wake for is lost behind it (E9 through the
 /// promise, which must be a read-modify-write).
 #[test]
-fn going_to_sleep_against_two_openings() {
+fn going_to_sleep_against_two_deadlines() {
     three_threads(|| {
         let sleeper = Sleeper::new();
         let (one, two) = (std::sync::Arc::clone(&sleeper), std::sync::Arc::clone(&sleeper));
-        let one = loom::thread::spawn(move || one.open(0, 4));
-        let two = loom::thread::spawn(move || two.open(1, 5));
+        let one = loom::thread::spawn(move || one.remind(0, 4));
+        let two = loom::thread::spawn(move || two.remind(1, 5));
         sleeper.run(2, NEVER);
         one.join().unwrap();
         two.join().unwrap();

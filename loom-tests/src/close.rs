@@ -93,8 +93,8 @@ fn close_against_a_return_and_the_reactor() {
 fn close_against_a_dial() {
     let seen = two_threads(|| {
         let rig = Rig::new(1, 0, Limits { dials: 1, ..ONE });
-        let opening = rig.ask().dial.pop().unwrap();
-        let dialer = beside(&rig, move |rig| rig.dial(opening));
+        let permit = rig.ask().dial.pop().unwrap();
+        let dialer = beside(&rig, move |rig| rig.dial(permit));
         rig.shut();
         let admitted = dialer.join().unwrap();
         rig.at_rest();

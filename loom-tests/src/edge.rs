@@ -126,8 +126,8 @@ fn steal_against_local_take() {
 fn landing_publishes_the_connection_to_take() {
     let seen = two_threads(|| {
         let rig = Rig::new(1, 0, Limits { max_size: 1, dials: 1, ..NO_DIALS });
-        let opening = rig.ask().dial.pop().unwrap();
-        let dialer = beside(&rig, move |rig| assert!(rig.dial(opening)));
+        let permit = rig.ask().dial.pop().unwrap();
+        let dialer = beside(&rig, move |rig| assert!(rig.dial(permit)));
         let taken = rig.bag.take(0).map(|claim| rig.give(claim, 0)).is_some();
         dialer.join().unwrap();
         rig.at_rest();

@@ -1,8 +1,9 @@
-//! The models of corepool's concurrent core.
+//! The models of corepool's lock-free bag.
 //!
-//! The files under test are the real ones, compiled here against loom: what they take from elsewhere than `sync.rs`, from the network
-//! or from a clock, does not compile here. Each theme is one file, each race one test, named for it and with a sentence on what would break. The
-//! edges (E1…E9) are those of the table in `src/lockfree/README.md`; `mutations/` takes each one out, and shows which model fails.
+//! The files under test are the real ones, compiled here against loom: what they take from elsewhere than `sync.rs`, from the
+//! network or from a clock, does not compile here. Each theme is one file, each race one test, named for it and with a sentence on
+//! what would break. The edges (E1…E9) are those of the table in `src/lockfree/README.md`; `mutations/` takes each one out, and shows
+//! which model fails.
 
 #[path = "../../src/lockfree/mod.rs"]
 #[allow(dead_code, reason = "no model needs all that the crate needs")]

@@ -35,7 +35,7 @@ fn pause_and_resume_against_a_return() {
     });
 }
 
-/// Without it a waiter sleeps on after the pause, beside what was parked in it.
+/// Without it a waiter sleeps on after the pause, although what was parked in it is idle.
 #[test]
 fn pause_and_resume_against_a_return_and_a_waiter() {
     for handoff_after in [AT_ONCE, NEVER_DUE] {
@@ -119,9 +119,9 @@ fn a_late_event_against_slot_recycling_in_a_pause() {
             rig.bag.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
         });
         rig.carry(rig.bag.evict(claim));
-        let opening = rig.ask().dial.pop().unwrap();
+        let permit = rig.ask().dial.pop().unwrap();
         rig.bag.pause();
-        assert!(rig.dial(opening));
+        assert!(rig.dial(permit));
         reactor.join().unwrap();
         assert_eq!(rig.open(), 1);
         rig.resume();
@@ -171,11 +171,11 @@ fn drain_against_a_dial() {
     for end in [0, 1, 2] {
         two_threads(move || {
             let rig = Rig::new(1, 0, Limits { dials: 1, ..ONE });
-            let opening = rig.ask().dial.pop().unwrap();
+            let permit = rig.ask().dial.pop().unwrap();
             let dialer = beside(&rig, move |rig| match end {
-                0 => drop(rig.dial(opening)),
-                1 => rig.carry(rig.bag.dial_failed(opening)),
-                _ => rig.carry(rig.bag.overdue(opening.ticket).unwrap()),
+                0 => drop(rig.dial(permit)),
+                1 => rig.carry(rig.bag.dial_failed(permit)),
+                _ => rig.carry(rig.bag.overdue(permit.ticket).unwrap()),
             });
             rig.shut();
             rig.drain();
@@ -190,8 +190,8 @@ fn drain_against_a_dial() {
 fn retiring_all_against_an_arrival() {
     let seen = two_threads(|| {
         let rig = Rig::new(1, 0, Limits { dials: 1, ..ONE });
-        let opening = rig.ask().dial.pop().unwrap();
-        let dialer = beside(&rig, move |rig| assert!(rig.dial(opening)));
+        let permit = rig.ask().dial.pop().unwrap();
+        let dialer = beside(&rig, move |rig| assert!(rig.dial(permit)));
         let lives = rig.bag.lives();
         for (life, _) in &lives {
             rig.bag.dismiss(*life, Notes::RETIRED).into_iter().for_each(|duty| rig.carry(duty));

@@ -6,7 +6,7 @@ use crate::rig::{AT_ONCE, Got, NO_DIALS, Patience, Rig, beside, three_threads, t
 /// One connection at most, opened by whoever's demand it is.
 const ONE: Limits = Limits { max_size: 1, dials: 1, ..NO_DIALS };
 
-/// Without it a waiter sleeps beside room to open a connection: it came too late to be told of the permit, or too early to see it.
+/// Without it a waiter sleeps although a connection could be opened: it came too late to be told of the permit, or too early to see it.
 #[test]
 fn a_freed_slot_against_a_waiter() {
     let seen = two_threads(|| {
@@ -23,7 +23,7 @@ fn a_freed_slot_against_a_waiter() {
     assert_eq!(seen, [false, true]);
 }
 
-/// Without it a waiter sleeps beside room to open a connection: what was idle when the dials were counted has gone to a caller who was
+/// Without it a waiter sleeps although a connection could be opened: what was idle when the dials were counted has gone to a caller who was
 /// faster and keeps it.
 #[test]
 fn a_barger_takes_what_stood_against_a_dial() {
@@ -73,12 +73,12 @@ fn a_freed_slot_against_a_timeout_and_a_waiter() {
         let broken = rig.must_take(0);
         let first = rig.enqueue().unwrap();
         let second = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
-        let retiring = beside(&rig, move |rig| rig.carry(rig.bag.evict(broken)));
+        let evicting = beside(&rig, move |rig| rig.carry(rig.bag.evict(broken)));
         if let Ok(claim) = rig.wait(&first, Patience::Limited) {
             rig.give(claim, 0);
         }
         assert_eq!(second.join().unwrap(), Got::Granted);
-        retiring.join().unwrap();
+        evicting.join().unwrap();
         rig.at_rest();
     });
 }
@@ -90,7 +90,7 @@ fn a_failed_dial_is_made_again() {
         let rig = Rig::new(1, 0, ONE);
         let (seat, duty) = rig.bag.enqueue(0).unwrap();
         let dialer = beside(&rig, move |rig| {
-            duty.dial.into_iter().for_each(|opening| rig.carry(rig.bag.dial_failed(opening)));
+            duty.dial.into_iter().for_each(|permit| rig.carry(rig.bag.dial_failed(permit)));
         });
         let claim = rig.wait(&seat, Patience::Endless).unwrap();
         rig.give(claim, 0);
@@ -107,12 +107,12 @@ fn an_overdue_dial_against_its_permit() {
         let seen = three_threads(move || {
             let rig = Rig::with_capacity(1, capacity, 0, ONE);
             let (seat, mut duty) = rig.bag.enqueue(0).unwrap();
-            let opening = duty.dial.pop().unwrap();
-            let ticket = opening.ticket;
+            let permit = duty.dial.pop().unwrap();
+            let ticket = permit.ticket;
             let dialer = beside(&rig, move |rig| {
-                let parked = rig.dial(opening);
+                let admitted = rig.dial(permit);
                 assert!(within(rig, 1));
-                parked
+                admitted
             });
             let overseer = beside(&rig, move |rig| {
                 let overdue = rig.bag.overdue(ticket);
@@ -123,30 +123,31 @@ fn an_overdue_dial_against_its_permit() {
             });
             let claim = rig.wait(&seat, Patience::Endless).unwrap();
             rig.give(claim, 0);
-            let (parked, late) = (dialer.join().unwrap(), overseer.join().unwrap());
+            let (admitted, late) = (dialer.join().unwrap(), overseer.join().unwrap());
             rig.at_rest();
             assert_eq!(rig.open(), 1);
-            (parked, late)
+            (admitted, late)
         });
         // Late, and turned away; in time.
         assert_eq!(seen, [(false, true), (true, false)]);
     }
 }
 
-/// Without it an overdue dial that succeeds after all is thrown away beside room for it, or both of its ends free the same permit.
+/// Without it an overdue dial that succeeds after all is thrown away although there is room for it, or both of its ends free the same
+/// permit.
 #[test]
-fn an_overdue_dial_is_parked_under_a_new_permit() {
+fn an_overdue_dial_is_admitted_under_a_new_permit() {
     let seen = two_threads(|| {
         let rig = Rig::new(1, 0, ONE);
-        let opening = rig.ask().dial.pop().unwrap();
-        let ticket = opening.ticket;
+        let permit = rig.ask().dial.pop().unwrap();
+        let ticket = permit.ticket;
         let overseer = beside(&rig, move |rig| {
             let overdue = rig.bag.overdue(ticket);
             let late = overdue.is_some();
             overdue.into_iter().for_each(|duty| rig.carry(duty));
             late
         });
-        assert!(rig.dial(opening));
+        assert!(rig.dial(permit));
         let late = overseer.join().unwrap();
         rig.at_rest();
         assert_eq!(rig.open(), 1);

@@ -1,4 +1,4 @@
-//! What every model stands on: a core with counted connections, callers that carry out their duties, and the at-rest check.
+//! What every model stands on: a bag with counted connections, callers that carry out their duties, and the at-rest check.
 //!
 //! A connection is a plain number in the slot's tracked cell. Whoever owns it adds one: two owners at a time, or an owner to whom
 //! the last one's work was not made visible, is an access that loom reports.
@@ -84,7 +84,7 @@ pub(crate) enum Got {
     Refused,
 }
 
-/// A core and a count of its connections.
+/// A bag and a count of its connections.
 pub(crate) struct Rig {
     pub(crate) bag: Bag<usize, &'static str>,
     opened: AtomicUsize,
@@ -103,7 +103,7 @@ pub(crate) fn clock() -> u64 {
 }
 
 impl Rig {
-    /// A core of that many shards with `stock` connections idle in the first, and room for `limits.max_size`.
+    /// A bag of that many shards with `stock` connections idle in the first, and room for `limits.max_size`.
     pub(crate) fn new(shards: usize, stock: usize, limits: Limits) -> Arc<Rig> {
         Self::with_capacity(shards, limits.max_size, stock, limits)
     }
@@ -129,8 +129,8 @@ impl Rig {
     pub(crate) fn carry(&self, duty: Duty<usize>) {
         let Duty { dial, close } = duty;
         self.close(close);
-        for opening in dial {
-            self.dial(opening);
+        for permit in dial {
+            self.dial(permit);
         }
     }
 
@@ -164,7 +164,7 @@ impl Rig {
         self.bag.take(shard).expect("an idle connection could not be had")
     }
 
-    /// Takes a connection that may be used, wherever one is; those with a note against them are retired on the way.
+    /// Takes a connection that may be used, wherever one is; those with a note against them are evicted on the way.
     pub(crate) fn take(&self, home: usize) -> Option<Claim> {
         let shards = self.bag.idle().shards();
         let mut next = 0;
@@ -260,7 +260,7 @@ impl Rig {
         }
     }
 
-    /// Nothing is under way: the core is at rest, and every connection opened is in the pool or was closed once.
+    /// Nothing is under way: the bag is at rest, and every connection opened is in the pool or was closed once.
     pub(crate) fn at_rest(&self) {
         self.bag.at_rest().unwrap_or_else(|what| panic!("not at rest: {what}"));
         let (opened, closed) = (self.opened.load(Ordering::Relaxed), self.closed.load(Ordering::Relaxed));

@@ -11,7 +11,8 @@ const STRICT: Limits = Limits { handoff_after: AT_ONCE, ..NO_DIALS };
 const BARGING: Limits = Limits { handoff_after: NEVER_DUE, ..NO_DIALS };
 const BOUNDED: Limits = Limits { handoff_after: SOON, ..NO_DIALS };
 
-/// Without it the return misses the announcement, the waiter's look misses the return, and it sleeps beside an idle connection (E4, E5).
+/// Without it the return misses the announcement, the waiter's look misses the return, and the waiter sleeps although a connection is
+/// idle (E4, E5).
 #[test]
 fn announcement_against_a_return() {
     for limits in [STRICT, BARGING] {
@@ -85,7 +86,7 @@ fn nobody_passes_a_head_that_is_due() {
     });
 }
 
-/// Without it the connection granted to a waiter whose time is up is lost, or it fails beside one.
+/// Without it the connection granted to a waiter whose time is up is lost, or the waiter fails although one is idle.
 #[test]
 fn timeout_against_grant() {
     for limits in [STRICT, BARGING] {
@@ -103,7 +104,7 @@ fn timeout_against_grant() {
     }
 }
 
-/// Without it a waiter whose time is up fails beside an idle connection, because it was not its turn to look.
+/// Without it a waiter whose time is up fails although a connection is idle, because it was not its turn to look.
 #[test]
 fn timeout_beside_what_an_earlier_waiter_leaves() {
     two_threads(|| {
@@ -118,14 +119,15 @@ fn timeout_beside_what_an_earlier_waiter_leaves() {
         });
         let (fate, duty) = rig.bag.wait(&second, || None);
         rig.carry(duty);
-        let Fate::Granted(claim) = fate else { panic!("{fate:?} beside two connections for two waiters") };
+        let Fate::Granted(claim) = fate else { panic!("{fate:?}, with two connections for two waiters") };
         rig.give(claim, 0);
         other.join().unwrap();
         rig.at_rest();
     });
 }
 
-/// Without it the first waiter leaves with the wake-up that was meant for whoever is head: the second sleeps beside an idle connection.
+/// Without it the first waiter leaves with the wake-up that was meant for whoever is head: the second sleeps although a connection is
+/// idle.
 #[test]
 fn timeout_against_grant_with_a_second_waiter() {
     for limits in [STRICT, BARGING] {
@@ -144,7 +146,7 @@ fn timeout_against_grant_with_a_second_waiter() {
     }
 }
 
-/// Without it both returns wake the same head, it leaves with one connection, and the second waiter sleeps beside the other one.
+/// Without it both returns wake the same head, it leaves with one connection, and the second waiter sleeps although the other one is idle.
 #[test]
 fn two_returns_and_two_waiters() {
     for limits in [STRICT, BARGING, BOUNDED] {
@@ -306,7 +308,7 @@ fn granted_but_dead_goes_back_to_its_place() {
 }
 
 /// Without it a waiter that was rung while it stood in for an earlier one, which then came back to its place, is taken for awake
-/// when its turn comes: it sleeps on beside an idle connection.
+/// when its turn comes: it sleeps on although a connection is idle.
 #[test]
 fn an_earlier_waiter_comes_back() {
     three_threads(|| {

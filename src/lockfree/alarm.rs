@@ -1,11 +1,17 @@
 //! How a reactor goes to sleep without missing a deadline that somebody sets meanwhile.
 //!
-//! One word: the time by which the sleeper has promised to wake by itself. The sleeper *announces* that it promises nothing, *looks*
-//! at everything that may have a deadline, *promises* the earliest and sleeps. Whoever makes a new deadline first makes it visible,
-//! then lowers the promise; only if it was later than his own has he to wake the sleeper. So of a thousand changes that need no
-//! earlier wake-up none costs a system call, and none is missed: either his lowering comes after the announcement, then he sees a
-//! promise that is too late and wakes (waking is sticky: it counts if the sleep begins after it); or it comes before, then the
-//! look that follows the announcement sees what he made visible.
+//! **Why not wake it for each.** To wake the sleeper is a system call, and of a thousand new deadlines hardly one is earlier than the
+//! time at which it wakes anyway.
+//!
+//! **State.** One word: the time by which the sleeper has promised to wake by itself.
+//!
+//! **Steps.** The sleeper *announces* that it is about to sleep and promises nothing, *looks* at everything that may have a deadline,
+//! *promises* the earliest, and sleeps until then. Whoever has a new deadline first makes it visible, then *lowers* the promise; only
+//! if it was later than their own do they wake the sleeper.
+//!
+//! **The race** is a deadline made while the sleeper goes to sleep. Either its lowering comes after the announcement: then it finds a
+//! promise that is too late, and wakes (waking is sticky: it counts if the sleep begins after it). Or it comes before: then the look
+//! that follows the announcement sees the deadline (E9).
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,17 +1,31 @@
-//! Where idle stacks, slots and queue meet: the transitions of a slot, and the one rule that ends each of them.
+//! The bag: where idle stacks, slots and queue meet. Every transition of a slot, and the one rule that ends each of them.
 //!
-//! A slot is vacant → opening → leased ⇄ idle → leased → vacant; "leased" is whoever owns it: a caller, a waiter it was granted to, the
-//! reactor, a closer. *Whoever clears its idle bit owns it, and an owner ends in one of two ways: give or retire.*
+//! **Why not one lock around all of it.** Almost all that happens is a take or a give, and each is one read-modify-write on one idle
+//! word. What is rare, or has to see several things at once (to wait, to dial, to pause, to close), is under one lock, the queue's.
 //!
-//! Every critical section ends in [`balance`](Bag::balance), which looks at all that could make somebody wait for nothing: an
-//! idle bit beside a queue wakes the head; waiters without dials for them dial, as far as the limits go. So nobody has to know whom
-//! his change concerns; in particular whoever *leaves* the queue balances, since a wake-up that was meant for two may have gone
-//! to him. The race that must not happen: a waiter asleep beside an idle connection, or beside room to open one. `README.md` has
-//! the proof, and each edge (E1…E8) its model.
+//! **States.** A slot is in exactly one (I1 of `README.md`):
 //!
-//! The transitions are in `core/`: those of an owner, of a waiter, of a dial, and of the whole pool. Here is what they have in common.
+//! | state | where it is seen | what ends it |
+//! |---|---|---|
+//! | vacant | `vacant` of the queue | the balance reserves it for a dial, `admit` gives it to an overdue one |
+//! | opening | `opening` of the queue | `admit`, `dial_failed`, `overdue` |
+//! | arriving | nowhere; `arriving` of the queue counts it | `land` |
+//! | idle | one bit of one word in `idle` | `take`, `remove`, `dismiss`, the look of a waiter, `pause`, `close` |
+//! | owned | nowhere: it is a [`Claim`] in somebody's hands | `give`, `evict` |
+//! | granted | `settled` of the queue | the `wait` of the waiter it was granted to |
+//! | parked | `parked` of the queue | `resume`, `dismiss`, `close` |
 //!
-//! Nothing of it runs user code, reads a clock or does I/O: what is to be done outside comes back as a [`Duty`].
+//! *Whoever clears the bit of a slot owns it, and an owner ends in one of two ways: give or evict.* An owner is whoever has the
+//! claim: a caller, a waiter, the reactor, a pinger, whoever closes the pool.
+//!
+//! **Operations.** They are in `bag/`: those of an owner, of a waiter, of a dial, and of the whole pool. Here is what they have in
+//! common. Nothing of it runs user code, reads a clock or does I/O: what is to be done outside comes back as a [`Duty`].
+//!
+//! **The race that must not happen** is a waiter asleep while a connection is idle or could be opened. So every critical section
+//! ends in [`balance`](Bag::balance), which looks at all that could make somebody wait for nothing: an idle bit and a waiter wake the
+//! head; waiters without dials for them dial, as far as the limits go. So nobody has to know whom their change concerns. In
+//! particular, whoever *leaves* the queue balances, since a wake-up that was meant for two may have gone to them. `README.md` has the
+//! proof, and the models of each edge (E1…E9).
 
 mod owning;
 mod permits;
@@ -29,7 +43,7 @@ use super::queue::{Queue, Waiter};
 pub(crate) use super::slot::{Claim, Slot};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock};
 
-/// The concurrent core of a pool of `T`. `R` is the reason that waiters are given when the endpoint is down.
+/// The slots of a pool of `T`, and who waits for them. `R` is the reason that waiters are given when the endpoint is down.
 #[derive(Debug)]
 pub(crate) struct Bag<T, R> {
     slots: Box<[CachePadded<Slot<T>>]>,
@@ -120,7 +134,7 @@ impl<T, R: Clone> Bag<T, R> {
 
     /// Whether a look finds it idle, in whichever shard.
     pub(crate) fn is_idle(&self, slot: SlotId) -> bool {
-        self.idle.look(slot.word()) & slot.mask() != 0
+        self.idle.is_idle(slot)
     }
 
     /// How many slots are in which state.
@@ -128,7 +142,7 @@ impl<T, R: Clone> Bag<T, R> {
         let queue = self.lock();
         let opening = queue.dialing();
         Census {
-            open: queue.taken(self.capacity()) - opening,
+            open: queue.occupied(self.capacity()) - opening,
             opening,
             idle: self.idle.total() + queue.parked.as_ref().map_or(0, |parked| parked.len()),
             waiting: queue.waiting.len(),
@@ -141,16 +155,18 @@ impl<T, R: Clone> Bag<T, R> {
         lock(&self.queue)
     }
 
-    /// Balances, unlocks, rings.
+    /// Balances, unlocks, rings: the end of a critical section.
     fn finish(&self, mut queue: MutexGuard<'_, Queue<R>>, bell: Option<Arc<Condvar>>) -> Duty<T> {
         let mut after = self.balance(&mut queue);
+        // Not in a model: there a mutant has to fail by what comes of it.
+        debug_assert!(cfg!(corepool_loom) || queue.announced == queue.everything_comes_here(), "WAIT is against I5");
         after.bells.extend(bell);
         drop(queue);
         after.bells.iter().for_each(|bell| bell.notify_one());
         Duty { dial: after.dial, close: None }
     }
 
-    /// Nobody may sleep beside an idle connection, or beside room to open one.
+    /// Nobody may sleep while a connection is idle for them, or could be opened.
     fn balance(&self, queue: &mut Queue<R>) -> After {
         let mut after = After { bells: Vec::new(), dial: Vec::new() };
         if queue.closed && queue.vacant.len() == self.capacity() {
@@ -172,7 +188,7 @@ impl<T, R: Clone> Bag<T, R> {
         } else if queue.stirred {
             after.bells.extend(self.wake_head(queue));
         }
-        let missing = queue.limits.floor.saturating_sub(queue.taken(self.capacity()) - queue.dialing());
+        let missing = queue.limits.floor.saturating_sub(queue.occupied(self.capacity()) - queue.dialing());
         // What is idle is on its way to a waiter; should somebody else be faster, that waiter comes by here again.
         let at_hand = if queue.stirred && !queue.waiting.is_empty() { self.idle.total() } else { 0 };
         let unserved = queue.waiting.len().saturating_sub(at_hand);
@@ -192,7 +208,7 @@ impl<T, R: Clone> Bag<T, R> {
 
     /// No connection is open, so none can come back.
     fn none_open(&self, queue: &Queue<R>) -> bool {
-        queue.taken(self.capacity()) == queue.dialing()
+        queue.occupied(self.capacity()) == queue.dialing()
     }
 
     /// What must hold when nothing is under way: for models, storms and rounds. `Err` says what does not.
@@ -202,7 +218,8 @@ impl<T, R: Clone> Bag<T, R> {
             let id = SlotId::at(index);
             let vacant = queue.vacant.contains(&id);
             let parked = queue.parked.as_ref().is_some_and(|parked| parked.contains(&id));
-            let idle = self.idle.look(id.word()) & id.mask() != 0;
+            let idle = self.idle.is_idle(id);
+            // I1: at rest nothing is owned, granted, or in a dial.
             if [vacant, parked, idle].iter().filter(|state| **state).count() != 1 {
                 return Err(format!("{id:?} is vacant: {vacant}, parked: {parked}, idle: {idle}"));
             }
@@ -215,9 +232,9 @@ impl<T, R: Clone> Bag<T, R> {
         }
         let paused = queue.parked.is_some();
         if !queue.waiting.is_empty() && !paused && (self.idle.any() || queue.room_to_dial(1, self.capacity()) > 0) {
-            return Err(format!("{} wait beside something to be had", queue.waiting.len()));
+            return Err(format!("{} wait although there is something to be had", queue.waiting.len()));
         }
-        let wait = queue.closed || paused || !queue.waiting.is_empty();
+        let wait = queue.everything_comes_here();
         if self.idle.wait_everywhere() != Some(wait) {
             return Err(format!("WAIT should be {wait}, is {:?}", self.idle.wait_everywhere()));
         }

@@ -1,47 +1,81 @@
-//! The words of the core as values: which slot, which bits of an idle word, which notes. Pure functions, no atomics.
+//! The words of the bag as values: which slot, which life of it, which notes. Pure functions, no atomics.
 //!
 //! ```text
-//! idle word   63    62 ........................................ 0
-//!            [WAIT][ one bit a slot: set = idle in this shard    ]
-//!
 //! slot id     15 ........ 6  5 ............ 0
 //!            [ idle word    ][ bit, never 63 ]
 //!
-//! notes       63 ............ 16  15 ... 9  8       7      6    5      4     3        2        1        0
-//!            [ generation        ][ unused ][RESTED][TIMED][CUT][PROBE][AGED][SURPLUS][RETIRED][EXPIRED][DEAD]
+//! life        63 ........ 16  15 ... 0
+//!            [ generation    ][slot id]
+//!
+//! notes       63 ........ 16  15 .... 9  8      7      6       5     4    3        2        1        0
+//!            [ generation    ][ unused  ][TIMED][PROBE][RESTED][AGED][CUT][SURPLUS][RETIRED][EXPIRED][DEAD]
 //! ```
+//!
+//! The idle word has a file of its own, `word`, since its value and its cell are read together.
 
 use std::fmt;
 
-/// "Come to the lock": somebody waits, or the pool is closed. In every word of every shard at once.
-pub(crate) const WAIT: u64 = 1 << 63;
-
-/// Slots that fit one idle word beside [`WAIT`].
+/// Slots that fit one idle word beside WAIT.
 pub(crate) const SLOTS_PER_WORD: usize = 63;
 
-/// The number of a slot, which is also its permit and its place in the idle words.
+/// Neighbouring bits of a packed word. Each field begins where the one before it ends, so no two overlap.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    low: u32,
+    width: u32,
+}
+
+impl Field {
+    pub(super) const fn lowest(width: u32) -> Self {
+        Field { low: 0, width }
+    }
+
+    /// The field above this one.
+    pub(super) const fn then(self, width: u32) -> Self {
+        Field { low: self.low + self.width, width }
+    }
+
+    pub(super) const fn mask(self) -> u64 {
+        ((1 << self.width) - 1) << self.low
+    }
+
+    /// Whether it is these bits: for the pictures.
+    pub(super) const fn is(self, high: u32, low: u32) -> bool {
+        self.low == low && self.low + self.width - 1 == high
+    }
+}
+
+/// The number of a slot, which is also its place in the idle words.
 ///
 /// Packed as word and bit, not counted, so that the hot path shifts where it would have to divide by 63.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotId(u16);
 
 impl SlotId {
-    const BIT_WIDTH: u32 = 6;
+    const BIT: Field = Field::lowest(6);
+    const WORD: Field = Self::BIT.then(10);
 
     /// The most slots that 16 bits can name.
-    pub(crate) const CAPACITY_LIMIT: usize = (1 << (16 - Self::BIT_WIDTH)) * SLOTS_PER_WORD;
+    pub(crate) const CAPACITY_LIMIT: usize = (1 << Self::WORD.width) * SLOTS_PER_WORD;
 
     /// The slot at `index` of the slab.
     pub(crate) fn at(index: usize) -> Self {
         debug_assert!(index < Self::CAPACITY_LIMIT);
         let (word, bit) = (index / SLOTS_PER_WORD, index % SLOTS_PER_WORD);
-        SlotId(((word << Self::BIT_WIDTH) | bit) as u16)
+        SlotId(((word << Self::WORD.low) | bit) as u16)
     }
 
-    /// The slot of the lowest bit in `mask` of idle word `word`.
+    /// The first slot of idle word `word`.
     #[inline]
-    pub(crate) fn of(word: usize, mask: u64) -> Self {
-        SlotId(((word << Self::BIT_WIDTH) as u32 | mask.trailing_zeros()) as u16)
+    pub(super) fn first_of(word: usize) -> Self {
+        SlotId((word << Self::WORD.low) as u16)
+    }
+
+    /// The slot of bit `bit` in the same idle word.
+    #[inline]
+    pub(super) fn beside(self, bit: u32) -> Self {
+        debug_assert!((bit as usize) < SLOTS_PER_WORD);
+        SlotId(self.0 & Self::WORD.mask() as u16 | bit as u16)
     }
 
     /// From and to a bare number, for the hint of an idle stack.
@@ -64,13 +98,13 @@ impl SlotId {
     /// The idle word, of each shard, that it has a bit in.
     #[inline]
     pub(crate) fn word(self) -> usize {
-        usize::from(self.0 >> Self::BIT_WIDTH)
+        usize::from(self.0 >> Self::WORD.low)
     }
 
     /// That bit.
     #[inline]
-    pub(crate) fn mask(self) -> u64 {
-        1 << (self.0 & ((1 << Self::BIT_WIDTH) - 1))
+    pub(super) fn mask(self) -> u64 {
+        1 << (self.0 & Self::BIT.mask() as u16)
     }
 }
 
@@ -80,50 +114,96 @@ impl fmt::Debug for SlotId {
     }
 }
 
-/// What is known of a connection, as it was read: its generation and the flags that others wrote for its holder.
+/// One life in one slot: what a late event has to name so that it cannot hit the slot's next connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Life {
+    pub(crate) slot: SlotId,
+    pub(crate) generation: u64,
+}
+
+impl Life {
+    const SLOT: Field = Field::lowest(u16::BITS);
+    const GENERATION: Field = Self::SLOT.then(48);
+
+    /// As one word, to travel through a reactor's table.
+    pub(crate) fn to_word(self) -> u64 {
+        self.generation << Self::GENERATION.low | u64::from(self.slot.0)
+    }
+
+    pub(crate) fn from_word(word: u64) -> Self {
+        Life { slot: SlotId((word & Self::SLOT.mask()) as u16), generation: word >> Self::GENERATION.low }
+    }
+}
+
+/// What is known of a connection, as it was read: its generation and the flags that others wrote for its owner.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Notes(pub(super) u64);
 
+/// One flag of [`Notes`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flag(pub(super) u64);
+
+impl Flag {
+    /// The flag above this one.
+    const fn next(self) -> Self {
+        Flag(self.0 << 1)
+    }
+}
+
 impl Notes {
-    const GENERATION_SHIFT: u32 = 16;
-    const FLAGS: u64 = (1 << Self::GENERATION_SHIFT) - 1;
+    const FLAGS: Field = Field::lowest(16);
+    const GENERATION: Field = Self::FLAGS.then(48);
 
     /// Its peer has hung up.
-    pub(crate) const DEAD: Flag = Flag(1 << 0);
+    pub(crate) const DEAD: Flag = Flag(1);
     /// It has reached its lifetime.
-    pub(crate) const EXPIRED: Flag = Flag(1 << 1);
+    pub(crate) const EXPIRED: Flag = Self::DEAD.next();
     /// Its manager was replaced, or the pool was told to retire all.
-    pub(crate) const RETIRED: Flag = Flag(1 << 2);
+    pub(crate) const RETIRED: Flag = Self::EXPIRED.next();
     /// There are more connections than the limit, which was lowered.
-    pub(crate) const SURPLUS: Flag = Flag(1 << 3);
-    /// It has been idle for so long that a checkout should look at it first. Cleared by whoever looked.
-    pub(crate) const AGED: Flag = Flag(1 << 4);
-    /// It has been unused for as long as the sweep looks back; the sweep does so no more until whoever uses it clears this.
-    pub(crate) const RESTED: Flag = Flag(1 << 8);
-    /// It is to be looked at on every checkout. Set at birth, never cleared.
-    pub(crate) const PROBE: Flag = Flag(1 << 5);
-    /// Its manager is known to discard or refuse at checkout: the clock is read first. Never cleared.
-    pub(crate) const TIMED: Flag = Flag(1 << 7);
+    pub(crate) const SURPLUS: Flag = Self::RETIRED.next();
     /// Its socket was shut down because its lease, or a hook on it, took too long.
-    pub(crate) const CUT: Flag = Flag(1 << 6);
+    pub(crate) const CUT: Flag = Self::SURPLUS.next();
+    /// It has been idle for so long that a checkout should look at it first. Cleared by whoever looked.
+    pub(crate) const AGED: Flag = Self::CUT.next();
+    /// It has been unused for as long as the sweep looks back; the sweep does so no more until whoever uses it clears this.
+    pub(crate) const RESTED: Flag = Self::AGED.next();
+    /// It is to be looked at on every checkout. Set at birth, never cleared.
+    pub(crate) const PROBE: Flag = Self::RESTED.next();
+    /// Its manager is known to discard or refuse at checkout: the clock is read first. Never cleared.
+    pub(crate) const TIMED: Flag = Self::PROBE.next();
+
+    /// All flags by name, lowest first.
+    pub(crate) const ALL: [(Flag, &str); 9] = [
+        (Self::DEAD, "dead"),
+        (Self::EXPIRED, "expired"),
+        (Self::RETIRED, "retired"),
+        (Self::SURPLUS, "surplus"),
+        (Self::CUT, "cut"),
+        (Self::AGED, "aged"),
+        (Self::RESTED, "rested"),
+        (Self::PROBE, "probe"),
+        (Self::TIMED, "timed"),
+    ];
 
     /// The flags with which a connection must not be used again.
     const LEAVING: u64 = Self::DEAD.0 | Self::EXPIRED.0 | Self::RETIRED.0 | Self::SURPLUS.0 | Self::CUT.0;
 
     pub(super) fn born(generation: u64) -> Self {
-        // 48 bits: a slot that lived a thousand lives a second would take 8,900 years to come round.
-        Notes(generation << Self::GENERATION_SHIFT)
+        // 48 bits: a slot that lived a thousand lives a second would take 8,900 years to come round. A late event would then have
+        // to name a life of 2^48 lives ago to hit the wrong one.
+        Notes(generation << Self::GENERATION.low)
     }
 
-    /// How many connections have lived in the slot, this one included.
+    /// How many connections have left the slot: it tells this one from those before and after it.
     pub(crate) fn generation(self) -> u64 {
-        self.0 >> Self::GENERATION_SHIFT
+        self.0 >> Self::GENERATION.low
     }
 
     /// Nothing is known against it: the one test of the hot path.
     #[inline]
     pub(crate) fn is_clean(self) -> bool {
-        self.0 & Self::FLAGS == 0
+        self.0 & Self::FLAGS.mask() == 0
     }
 
     /// It must leave the pool.
@@ -143,48 +223,45 @@ impl Notes {
 impl fmt::Debug for Notes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "generation {}", self.generation())?;
-        let names = [
-            (Self::DEAD, "dead"),
-            (Self::EXPIRED, "expired"),
-            (Self::RETIRED, "retired"),
-            (Self::SURPLUS, "surplus"),
-            (Self::AGED, "aged"),
-            (Self::RESTED, "rested"),
-            (Self::PROBE, "probe"),
-            (Self::CUT, "cut"),
-            (Self::TIMED, "timed"),
-        ];
-        names.iter().filter(|(flag, _)| self.has(*flag)).try_for_each(|(_, name)| write!(f, " {name}"))
+        Self::ALL.iter().filter(|(flag, _)| self.has(*flag)).try_for_each(|(_, name)| write!(f, " {name}"))
     }
 }
 
-/// One flag of [`Notes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Flag(pub(super) u64);
-
-/// One life in one slot: what a late event has to name so that it cannot hit the slot's next connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Life {
-    pub(crate) slot: SlotId,
-    pub(crate) generation: u64,
-}
-
-impl Life {
-    /// As one word, to travel through a reactor's table: the generation's 48 bits above the slot's 16.
-    pub(crate) fn to_word(self) -> u64 {
-        self.generation << Notes::GENERATION_SHIFT | u64::from(self.slot.0)
-    }
-
-    pub(crate) fn from_word(word: u64) -> Self {
-        Life { slot: SlotId(word as u16), generation: word >> Notes::GENERATION_SHIFT }
+impl fmt::Debug for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = Notes::ALL.iter().find(|(flag, _)| flag == self);
+        f.write_str(named.map_or("no flag", |(_, name)| name))
     }
 }
 
+/// The pictures above, and what the flags must be to one another.
 const _: () = {
-    assert!(WAIT.count_ones() == 1 && WAIT.trailing_zeros() as usize == SLOTS_PER_WORD);
-    assert!(Notes::LEAVING & (Notes::AGED.0 | Notes::PROBE.0) == 0);
-    assert!((Notes::LEAVING | Notes::AGED.0 | Notes::PROBE.0) & !Notes::FLAGS == 0);
+    assert!(SlotId::BIT.is(5, 0) && SlotId::WORD.is(15, 6) && SLOTS_PER_WORD < 1 << SlotId::BIT.width);
     assert!(SlotId::CAPACITY_LIMIT == 64_512);
+    assert!(Life::GENERATION.is(63, 16) && Life::SLOT.is(15, 0));
+    assert!(Notes::GENERATION.is(63, 16) && Notes::FLAGS.is(15, 0));
+    assert!(Life::GENERATION.width == Notes::GENERATION.width, "a life names every generation");
+    let mut place = 0;
+    let mut below = 0;
+    while place < Notes::ALL.len() {
+        let flag = Notes::ALL[place].0.0;
+        assert!(flag.count_ones() == 1 && flag > below, "the flags are listed in another order");
+        assert!(flag & below == 0, "two flags share a bit");
+        assert!(flag & !Notes::FLAGS.mask() == 0, "a flag lies in the generation");
+        assert!(
+            (flag & Notes::LEAVING != 0) == (flag < Notes::AGED.0),
+            "those that leave come first, and no other leaves"
+        );
+        below |= flag;
+        place += 1;
+    }
+    assert!(Notes::LEAVING & !below == 0, "LEAVING has a bit that is no flag");
+    // The picture, flag by flag.
+    assert!(
+        Notes::DEAD.0 == 1 && Notes::EXPIRED.0 == 1 << 1 && Notes::RETIRED.0 == 1 << 2 && Notes::SURPLUS.0 == 1 << 3
+    );
+    assert!(Notes::CUT.0 == 1 << 4 && Notes::AGED.0 == 1 << 5 && Notes::RESTED.0 == 1 << 6);
+    assert!(Notes::PROBE.0 == 1 << 7 && Notes::TIMED.0 == 1 << 8);
 };
 
 #[cfg(test)]
@@ -198,9 +275,19 @@ mod tests {
             assert_eq!(slot.index(), index);
             assert_eq!(slot.word(), index / 63);
             assert_eq!(slot.mask(), 1 << (index % 63));
-            assert_ne!(slot.mask(), WAIT);
-            assert_eq!(SlotId::of(slot.word(), slot.mask()), slot);
+            assert_eq!(SlotId::first_of(slot.word()).beside(slot.mask().trailing_zeros()), slot);
             assert_eq!(SlotId::from_raw(slot.raw()), slot);
+            let life = Life { slot, generation: (1 << 48) - 1 };
+            assert_eq!(Life::from_word(life.to_word()), life);
         }
+    }
+
+    #[test]
+    fn notes_are_printed_by_name() {
+        let notes = Notes::born(7).with(Notes::DEAD).with(Notes::RESTED);
+        assert_eq!(format!("{notes:?}"), "generation 7 dead rested");
+        assert_eq!(format!("{:?}", Notes::TIMED), "timed");
+        assert!(notes.is_leaving() && !notes.is_clean());
+        assert!(!Notes::born(7).with(Notes::TIMED).is_leaving());
     }
 }

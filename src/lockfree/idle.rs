@@ -5,20 +5,20 @@
 //! time healthy connections cannot be had. Here a connection is one bit, in one word of one shard, and *whoever clears the bit
 //! owns the slot*, whether a caller, a thief or the reactor. There is nothing to reclaim and no ABA: the bit says all.
 //!
-//! **Order.** Each shard remembers the slot given last and tries it first: the connection that is warmest in this core's cache.
+//! **Order.** Each shard remembers the slot given last and tries it first: the connection that is warmest in this CPU core's cache.
 //! The memory is a hint, written and read without order, so it may be stale; then the lowest bit wins. So few connections stay
 //! hot, and those with high numbers age until they are closed.
 //!
-//! **WAIT.** The top bit of every word says that a return has to come to the lock, because somebody waits. A return learns it from
-//! the very compare-exchange that would publish, which refuses it: no fence, no second line.
+//! **Where.** The words of a shard lie together, padded from those of every other. What happens to one word, and by which ordering,
+//! is in `word`; here is which words, and in which order.
 //!
-//! Costs: `take` and `publish` are one locked read-modify-write on one line when uncontended. Orderings name edges (E1…E8) of the
-//! table in `README.md`.
+//! Costs: `take` and `publish` are one locked read-modify-write on one line when uncontended.
 
 use crossbeam::utils::CachePadded;
 
-use super::bits::{SLOTS_PER_WORD, SlotId, WAIT};
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use super::bits::{SLOTS_PER_WORD, SlotId};
+use super::word::{IdleCell, MetWait};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// Words beside the hint in one padded line of 128 bytes. A model has one, since loom tracks every word.
 const WORDS_PER_LINE: usize = if cfg!(corepool_loom) { 1 } else { 15 };
@@ -39,19 +39,17 @@ struct Line {
     top: AtomicU32,
     /// Takes in a row that found this shard empty and stole. A hint too; see [`IdleStacks::note_steal`].
     stolen: AtomicU32,
-    words: [AtomicU64; WORDS_PER_LINE],
+    words: [IdleCell; WORDS_PER_LINE],
 }
+
+/// HAProxy's lesson: with connections to spare, a shard that steals all the time should open one of its own.
+const STEALS_IN_A_ROW: u32 = 8;
 
 impl Line {
     fn new() -> Self {
-        Line { top: AtomicU32::new(0), stolen: AtomicU32::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Line { top: AtomicU32::new(0), stolen: AtomicU32::new(0), words: std::array::from_fn(|_| IdleCell::new()) }
     }
 }
-
-/// The publishing compare-exchange met WAIT.
-#[derive(Debug)]
-#[must_use = "the slot is still owned: come to the lock"]
-pub(crate) struct MetWait;
 
 impl IdleStacks {
     pub(crate) fn new(shards: usize, capacity: usize) -> Self {
@@ -65,22 +63,23 @@ impl IdleStacks {
         self.shards
     }
 
+    /// The first line of `shard`, which has its hints.
     #[inline]
-    fn head(&self, shard: usize) -> &Line {
+    fn first_line(&self, shard: usize) -> &Line {
         &self.lines[shard * self.lines_per_shard]
     }
 
-    /// The word of `shard` whose first line is `head`. Without a division, and with one line touched, for the first 945 slots.
+    /// The word of `shard` whose first line is `first`. Without a division, and with one line touched, for the first 945 slots.
     #[inline]
-    fn word_by<'a>(&'a self, head: &'a Line, shard: usize, word: usize) -> &'a AtomicU64 {
-        if word < WORDS_PER_LINE { &head.words[word] } else { self.word(shard, word) }
+    fn word_by<'a>(&'a self, first: &'a Line, shard: usize, word: usize) -> &'a IdleCell {
+        if word < WORDS_PER_LINE { &first.words[word] } else { self.word(shard, word) }
     }
 
-    fn word(&self, shard: usize, word: usize) -> &AtomicU64 {
+    fn word(&self, shard: usize, word: usize) -> &IdleCell {
         &self.lines[shard * self.lines_per_shard + word / WORDS_PER_LINE].words[word % WORDS_PER_LINE]
     }
 
-    fn all(&self) -> impl Iterator<Item = &AtomicU64> {
+    fn all(&self) -> impl Iterator<Item = &IdleCell> {
         (0..self.shards).flat_map(move |shard| (0..self.words).map(move |word| self.word(shard, word)))
     }
 
@@ -89,102 +88,59 @@ impl IdleStacks {
     /// Lock-free: one locked read-modify-write when uncontended, none when the shard is empty.
     #[inline]
     pub(crate) fn take(&self, shard: usize) -> Option<SlotId> {
-        self.take_by(self.head(shard), shard)
+        self.take_by(self.first_line(shard), shard)
     }
 
     /// The same for a caller of this very shard: it need not steal, so the count of steals in a row begins anew.
     #[inline]
     pub(crate) fn take_home(&self, shard: usize) -> Option<SlotId> {
-        let head = self.head(shard);
-        let taken = self.take_by(head, shard);
+        let first = self.first_line(shard);
+        let taken = self.take_by(first, shard);
         // Relaxed: a count for a heuristic. Written only where a steal was noted, in a line that is this take's own already.
-        if taken.is_some() && head.stolen.load(Ordering::Relaxed) != 0 {
-            head.stolen.store(0, Ordering::Relaxed);
+        if taken.is_some() && first.stolen.load(Ordering::Relaxed) != 0 {
+            first.stolen.store(0, Ordering::Relaxed);
         }
         taken
     }
 
     #[inline]
-    fn take_by(&self, head: &Line, shard: usize) -> Option<SlotId> {
-        let top = SlotId::from_raw(head.top.load(Ordering::Relaxed));
-        match Self::claim(self.word_by(head, shard, top.word()), top.mask()) {
-            0 if self.words == 1 => None,
-            0 => self.take_below(shard),
-            bit => Some(SlotId::of(top.word(), bit)),
+    fn take_by(&self, first: &Line, shard: usize) -> Option<SlotId> {
+        // Relaxed: a hint.
+        let top = SlotId::from_raw(first.top.load(Ordering::Relaxed));
+        match self.word_by(first, shard, top.word()).take_bit(top) {
+            None if self.words > 1 => self.take_below(shard),
+            taken => taken,
         }
     }
 
     /// The hinted word was empty: the lowest connection of the others.
     #[cold]
     fn take_below(&self, shard: usize) -> Option<SlotId> {
-        (0..self.words).find_map(|word| match Self::claim(self.word(shard, word), 0) {
-            0 => None,
-            bit => Some(SlotId::of(word, bit)),
-        })
+        (0..self.words).find_map(|word| self.word(shard, word).take_bit(SlotId::first_of(word)))
     }
 
-    /// Clears `wanted` in `word`, or else its lowest idle bit. Returns the bit cleared, 0 if there was none.
-    #[inline]
-    fn claim(word: &AtomicU64, wanted: u64) -> u64 {
-        // Relaxed: a first guess, which the compare-exchange confirms.
-        let mut bits = word.load(Ordering::Relaxed);
-        loop {
-            let idle = bits & !WAIT;
-            if idle == 0 {
-                return 0;
-            }
-            let bit = if idle & wanted != 0 { wanted } else { idle & idle.wrapping_neg() };
-            // Acquire: the connection as its last holder left it; edge E1, written by the Release in `publish`.
-            // Relaxed on failure: only a better guess.
-            match word.compare_exchange_weak(bits, bits & !bit, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return bit,
-                Err(now) => bits = now,
-            }
-        }
-    }
-
-    /// Makes an owned slot idle in `shard`, unless somebody waits.
+    /// Makes an owned slot idle in `shard`, unless WAIT is set.
     ///
     /// Lock-free: one locked read-modify-write when uncontended. After it, the caller must read the slot's notes once more (E2).
     #[inline]
     pub(crate) fn publish(&self, shard: usize, slot: SlotId) -> Result<(), MetWait> {
-        let head = self.head(shard);
-        let word = self.word_by(head, shard, slot.word());
-        // Relaxed: a first guess, which the compare-exchange confirms; and where it shows WAIT, the lock orders the rest.
-        let mut bits = word.load(Ordering::Relaxed);
-        loop {
-            if bits & WAIT != 0 {
-                return Err(MetWait);
-            }
-            debug_assert!(bits & slot.mask() == 0, "{slot:?} is idle already");
-            // Release: publishes the connection; edge E1, read by the Acquire in `claim`.
-            // Acquire: a dead note written before the reactor's read-modify-write on this word; edge E2.
-            // Relaxed on failure: only a better guess.
-            match word.compare_exchange_weak(bits, bits | slot.mask(), Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => bits = now,
-            }
-        }
+        let first = self.first_line(shard);
+        self.word_by(first, shard, slot.word()).publish(slot)?;
         // Relaxed: a hint.
-        head.top.store(slot.raw(), Ordering::Relaxed);
+        first.top.store(slot.raw(), Ordering::Relaxed);
         Ok(())
     }
 
-    /// The same under the lock, where WAIT is no obstacle: whoever is to be woken is known there.
+    /// The same under the lock, where WAIT is no obstacle.
     pub(crate) fn publish_locked(&self, shard: usize, slot: SlotId) {
-        // AcqRel: as in `publish`, E1 and E2.
-        let bits = self.word(shard, slot.word()).fetch_or(slot.mask(), Ordering::AcqRel);
-        debug_assert!(bits & slot.mask() == 0, "{slot:?} is idle already");
+        self.word(shard, slot.word()).publish_locked(slot);
         // Relaxed: a hint.
-        self.head(shard).top.store(slot.raw(), Ordering::Relaxed);
+        self.first_line(shard).top.store(slot.raw(), Ordering::Relaxed);
     }
 
     /// Takes this very slot out of `shard`. True: the caller owns it now.
     pub(crate) fn remove(&self, shard: usize, slot: SlotId) -> bool {
-        // Acquire: the remover is an owner like any other; edge E3.
-        // Release: the dead note before it, to whoever publishes in this word later; edge E2.
-        let bits = self.word(shard, slot.word()).fetch_and(!slot.mask(), Ordering::AcqRel);
-        bits & slot.mask() != 0
+        self.word(shard, slot.word()).remove(slot)
     }
 
     /// Takes this very slot out of whichever shard it is idle in.
@@ -195,62 +151,46 @@ impl IdleStacks {
         (0..self.shards).any(|shard| self.remove(shard, slot))
     }
 
-    /// Sets WAIT in every word of every shard. True if any of them had an idle slot. Under the lock.
-    pub(crate) fn announce(&self) -> bool {
-        let mut idle = false;
-        for word in self.all() {
-            // Relaxed: one word's order of changes decides between this and a publish; edge E4.
-            idle |= word.fetch_or(WAIT, Ordering::Relaxed) & !WAIT != 0;
-        }
-        idle
-    }
-
-    /// Clears WAIT everywhere. Under the lock, with nobody waiting.
-    pub(crate) fn retract(&self) {
-        // Relaxed: whoever publishes next either sees WAIT and comes to the lock, or does not; both are right. Edge E7.
-        self.all().for_each(|word| {
-            word.fetch_and(!WAIT, Ordering::Relaxed);
-        });
-    }
-
-    /// Takes everything, and leaves WAIT behind for ever: the pool is closed. Under the lock.
-    pub(crate) fn seal(&self) -> Vec<SlotId> {
-        let mut taken = Vec::new();
-        for shard in 0..self.shards {
-            for word in 0..self.words {
-                // Acquire: the connections that this takes; edge E8, written by the Release in `publish`.
-                let mut idle = self.word(shard, word).swap(WAIT, Ordering::Acquire) & !WAIT;
-                while idle != 0 {
-                    taken.push(SlotId::of(word, idle));
-                    idle &= idle - 1;
-                }
-            }
-        }
-        taken
-    }
-
     /// Takes any connection, of any shard. For those who wait, under the lock.
     pub(crate) fn take_any(&self) -> Option<SlotId> {
         (0..self.shards).find_map(|shard| self.take(shard))
     }
 
-    /// Whether a look finds an idle slot. Exact for "none" only under the lock and with WAIT set: then no word gains a bit.
-    pub(crate) fn any(&self) -> bool {
-        // Relaxed: an idle slot is either seen, or was published under the lock before and so is visible by it (E6).
-        self.all().any(|word| word.load(Ordering::Relaxed) & !WAIT != 0)
+    /// Sets WAIT in every word of every shard. True if any of them had an idle slot. Under the lock.
+    pub(crate) fn announce(&self) -> bool {
+        self.all().fold(false, |idle, word| idle | !word.announce().is_empty())
     }
 
-    /// The idle slots of all shards among those of idle word `word`, as they look just now.
-    pub(crate) fn look(&self, word: usize) -> u64 {
-        // Relaxed: a look that claims nothing.
-        (0..self.shards).fold(0, |bits, shard| bits | self.word(shard, word).load(Ordering::Relaxed)) & !WAIT
+    /// Clears WAIT everywhere. Under the lock, when nobody waits and the pool is neither paused nor closed.
+    pub(crate) fn retract(&self) {
+        self.all().for_each(IdleCell::retract);
+    }
+
+    /// Takes everything, and leaves WAIT behind: until the end of the pause that it begins, or for ever if the pool is closed. Under
+    /// the lock.
+    pub(crate) fn seal(&self) -> Vec<SlotId> {
+        let mut taken = Vec::new();
+        for shard in 0..self.shards {
+            for word in 0..self.words {
+                taken.extend(self.word(shard, word).seal().slots(word));
+            }
+        }
+        taken
+    }
+
+    /// Whether a look finds an idle slot. Exact for "none" only under the lock and with WAIT set: then no word gains a bit (I5).
+    pub(crate) fn any(&self) -> bool {
+        self.all().any(|word| !word.look().is_empty())
+    }
+
+    /// Whether a look finds this slot idle, in whichever shard.
+    pub(crate) fn is_idle(&self, slot: SlotId) -> bool {
+        (0..self.shards).any(|shard| self.word(shard, slot.word()).look().has(slot))
     }
 
     /// How many slots look idle in `shard`.
     pub(crate) fn count(&self, shard: usize) -> usize {
-        // Relaxed: a look that claims nothing.
-        let bits = (0..self.words).map(|word| self.word(shard, word).load(Ordering::Relaxed) & !WAIT);
-        bits.map(|bits| bits.count_ones() as usize).sum()
+        (0..self.words).map(|word| self.word(shard, word).look().len()).sum()
     }
 
     /// How many look idle in all shards.
@@ -261,14 +201,13 @@ impl IdleStacks {
     /// A take by this shard's callers found it empty and stole. True for every eighth in a row: connections are scarce here.
     pub(crate) fn note_steal(&self, shard: usize) -> bool {
         // Relaxed: a count for a heuristic.
-        let before = self.head(shard).stolen.fetch_add(1, Ordering::Relaxed);
+        let before = self.first_line(shard).stolen.fetch_add(1, Ordering::Relaxed);
         before % STEALS_IN_A_ROW == STEALS_IN_A_ROW - 1
     }
 
-    /// Whether WAIT is set in all words, or in none: what the at-rest check compares with the queue.
+    /// Whether WAIT is set in all words, or in none (I5): what the at-rest check compares with the queue. Under the lock.
     pub(crate) fn wait_everywhere(&self) -> Option<bool> {
-        // Relaxed: asked under the lock.
-        let set = self.all().filter(|word| word.load(Ordering::Relaxed) & WAIT != 0).count();
+        let set = self.all().filter(|word| word.look().waits()).count();
         match set {
             0 => Some(false),
             n if n == self.shards * self.words => Some(true),
@@ -276,9 +215,6 @@ impl IdleStacks {
         }
     }
 }
-
-/// HAProxy's lesson: with connections to spare, a shard that steals all the time should open one of its own.
-const STEALS_IN_A_ROW: u32 = 8;
 
 #[cfg(all(test, not(corepool_loom)))]
 mod tests {
@@ -311,11 +247,12 @@ mod tests {
 
     #[test]
     fn no_two_shards_share_a_line() {
-        // What a checkout or a return of one shard writes: its words and its hints. 128 bytes, since neighbouring lines are fetched in pairs.
+        // What a checkout or a return of one shard writes: its words and its hints. 128 bytes, since neighbouring lines are fetched in
+        // pairs.
         let stacks = IdleStacks::new(5, 2_000);
         let lines = |shard: usize| -> std::collections::BTreeSet<usize> {
-            let head = stacks.head(shard);
-            let hints = [&raw const head.top as usize, &raw const head.stolen as usize];
+            let first = stacks.first_line(shard);
+            let hints = [&raw const first.top as usize, &raw const first.stolen as usize];
             let words = (0..stacks.words).map(|word| std::ptr::from_ref(stacks.word(shard, word)) as usize);
             hints.into_iter().chain(words).map(|address| address / 128).collect()
         };

@@ -1,14 +1,23 @@
-//! Those who wait for a connection, and the permits: the part of the core behind a lock.
+//! Those who wait for a connection, and the permits: the part of the bag that is behind a lock.
 //!
-//! One first-in-first-out queue for the whole pool. A lock, because it is touched only when every shard is empty, and a park costs
-//! four thousand times as much. One queue, not one a shard, because a connection given back anywhere must reach whoever has
-//! waited longest anywhere.
+//! **Why a lock.** It is touched only when every shard is empty, and to fall asleep costs four thousand times as much. **Why one
+//! queue**, not one a shard: a connection given back anywhere must reach whoever has waited longest anywhere.
 //!
-//! A waiter is an entry under its number of arrival, so an earlier one sorts first whatever happened to it in between; it leaves the
-//! map the moment its fate is settled or its time is up, so nothing of it stays behind. Its fate lies in `settled` until it wakes.
+//! **Modes.** The first line that holds is the one that counts. In all but the last, WAIT is set in every idle word (I5), so that
+//! what is given back comes to the lock.
 //!
-//! Permits are slots: a slot is vacant, or in a dial (`opening`, then `arriving`), or lived in. Nothing is counted twice, so
-//! `open + opening <= max_size` needs no counter of its own.
+//! | mode | holds while | a give | balance |
+//! |---|---|---|---|
+//! | closed | `closed`, for ever; then `waiting` is empty and `parked` is `None` | evicts | rings `emptied` once all slots are vacant |
+//! | paused | `parked` is `Some` | parks | does nothing, until the resume |
+//! | awaited | `waiting` is not empty | to the head if it is due, else publishes | rings the head for an idle bit, dials for the others |
+//! | at ease | none of these | publishes, without the lock | retracts WAIT; dials for the floor, and for one who asked |
+//!
+//! **A waiter** is an entry under its number of arrival, so an earlier one sorts first whatever happened to it in between. It leaves
+//! the map the moment its fate is settled or its time is up, so nothing of it stays behind. Its fate lies in `settled` until it wakes.
+//!
+//! **Permits are slots**: a slot is vacant, or in a dial (`opening`, then `arriving`), or lived in. Nothing is counted twice, so
+//! `open + opening <= max_size` (I7) needs no counter of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,26 +34,26 @@ pub(super) struct Queue<R> {
     /// What became of waiters that were taken out of `waiting` and have not woken up to it.
     pub(super) settled: BTreeMap<u64, Fate<R>>,
     arrivals: u64,
-    /// WAIT is set in every word.
+    /// WAIT is set in every word (I5).
     pub(super) announced: bool,
-    /// An idle bit may be set. False only if there is none: while WAIT is up, bits appear under the lock alone.
+    /// An idle bit may be set. False, while WAIT is set, only if there is none (I6).
     pub(super) stirred: bool,
     pub(super) closed: bool,
-    /// Nobody is given anything: what is idle or comes back is parked here until the pool resumes.
+    /// A pause: nobody is given anything, and what is idle or comes back is parked here until the pool resumes.
     pub(super) parked: Option<BTreeSet<SlotId>>,
     /// Rung when a closed pool has become empty.
     pub(super) emptied: Arc<Condvar>,
     /// The endpoint is down for good enough: whoever would wait without an open connection in sight is told this instead.
     pub(super) refusal: Option<R>,
 
-    /// Slots nobody lives in, lowest first, so that the low words fill up.
+    /// Slots that no connection lives in and no dial has, lowest first, so that the low words fill up.
     pub(super) vacant: BTreeSet<SlotId>,
     /// Dials under way, by ticket. An overdue one is taken out, and its slot is vacant again.
     opening: BTreeMap<u64, SlotId>,
     tickets: u64,
     /// Dials that succeeded and move in just now.
     pub(super) arriving: usize,
-    /// Somebody who does not wait wants a connection: one dial for him, as soon as dials are allowed.
+    /// Somebody who does not wait wants a connection: one dial for them, as soon as dials are allowed.
     pub(super) asked: bool,
 
     pub(super) limits: Limits,
@@ -126,6 +135,11 @@ impl<R> Queue<R> {
         }
     }
 
+    /// Whether WAIT has to be set: see the table of modes.
+    pub(super) fn everything_comes_here(&self) -> bool {
+        self.closed || self.parked.is_some() || !self.waiting.is_empty()
+    }
+
     /// A new place at the end of the queue, not in it yet. Numbers never come round: 64 bits.
     pub(super) fn seat(&mut self, arrived: u64) -> Seat {
         self.arrivals += 1;
@@ -144,11 +158,12 @@ impl<R> Queue<R> {
 
     /// Whether a return must go to the head, past everybody: it has waited for long, and not all other connections are on their way to
     /// waiters that have still to wake up. Else nobody would be at work, and with uses shorter than a wake-up nobody ever again: 256
-    /// threads that did no I/O on 4 connections had 0.05 to 2.6 million uses a second, and have 17 with one connection left to whoever runs.
+    /// threads that did no I/O on 4 connections had 0.05 to 2.6 million uses a second, and have 17 with one connection left to whoever
+    /// runs.
     pub(super) fn head_is_due(&self, capacity: usize, now: impl FnOnce() -> u64) -> bool {
         let after = self.limits.handoff_after;
         let granted = self.settled.len();
-        let none_at_work = granted > 0 && granted + 1 >= self.taken(capacity) - self.dialing();
+        let none_at_work = granted > 0 && granted + 1 >= self.occupied(capacity) - self.dialing();
         let due = |head: &Waiter| !none_at_work && now().saturating_sub(head.arrived) >= after;
         self.waiting.first_key_value().is_some_and(|(_, head)| after == 0 || due(head))
     }
@@ -160,8 +175,8 @@ impl<R> Queue<R> {
         Some(head.bell)
     }
 
-    /// Connections open, or to be soon: every slot that is not vacant.
-    pub(super) fn taken(&self, capacity: usize) -> usize {
+    /// Connections open, or to be soon: every slot that is not vacant. What the limit is compared with (I7).
+    pub(super) fn occupied(&self, capacity: usize) -> usize {
         capacity - self.vacant.len()
     }
 
@@ -177,7 +192,7 @@ impl<R> Queue<R> {
 
     /// How many dials to begin so that there are `wanted` under way, as far as the limits allow.
     pub(super) fn room_to_dial(&self, wanted: usize, capacity: usize) -> usize {
-        let permits = self.limits.max_size.saturating_sub(self.taken(capacity)).min(self.vacant.len());
+        let permits = self.limits.max_size.saturating_sub(self.occupied(capacity)).min(self.vacant.len());
         let dials = self.limits.dials.saturating_sub(self.dialing());
         wanted.saturating_sub(self.dialing()).min(permits).min(dials)
     }
@@ -190,7 +205,7 @@ impl<R> Queue<R> {
         Some(Permit { ticket: self.tickets })
     }
 
-    /// Takes the permit out of the dial: its slot, or None if it was overdue and has lost it.
+    /// Takes the slot back from a dial. None: the dial was overdue, and has lost it.
     pub(super) fn redeem(&mut self, ticket: u64) -> Option<SlotId> {
         self.opening.remove(&ticket)
     }

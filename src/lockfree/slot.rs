@@ -1,6 +1,9 @@
 //! A slot: the place that one connection after another lives in. Allocated once, never moved or freed while the pool lives.
 //!
-//! Its cell belongs to whoever owns the slot (see [`Claim`]); the rest are words that anybody may read:
+//! **Why no lock of its own.** It would cost every use two more read-modify-writes. Whoever has taken a slot out of an idle word has
+//! locked it already: the cell belongs to whoever owns the slot (see [`Claim`]).
+//!
+//! **State.** Beside the cell, words that anybody may read:
 //! - *notes*: what others have learned of the connection, bound to its generation by compare-exchange, so that a late event cannot
 //!   hit the slot's next life;
 //! - *uses* and *holder*: plain stores of the owner. Counting costs no read-modify-write; statistics are summed by reading.
@@ -9,11 +12,11 @@ use super::bits::{Flag, Notes, SlotId};
 use crate::sync::UnsafeCell;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// The ownership of a slot. It exists once for each slot that is neither idle nor vacant, and ends in a give or a retire.
+/// The ownership of a slot, as a value. Each slot has one at most (I2), and it ends in a give or an evict.
 ///
-/// Not Clone, and made only by the core: by clearing an idle bit, or from a permit.
+/// Not Clone, and made only by the bag: by clearing the slot's idle bit, or by taking the slot out of its place under the lock.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "an owned slot must be given back or retired, or it is lost for ever"]
+#[must_use = "an owned slot must be given back or evicted, or it is lost for ever"]
 pub(crate) struct Claim {
     slot: SlotId,
 }
@@ -38,9 +41,10 @@ pub(crate) struct Slot<T> {
     resident: UnsafeCell<Option<T>>,
 }
 
-// SAFETY: `resident` is the only part that is not Sync by itself. It is reached through a `Claim` alone, which is unique; the
-// idle word (E1) or the queue's lock (E6) orders one owner's accesses before the next one's. So the slot passes its resident
-// from thread to thread, which `T: Send` allows, and never shares it.
+// SAFETY: `resident` is the only part that is not Sync by itself. It is reached through the slot's `Claim` alone, of which there is one
+// (I2), and what one owner did happens before what the next one does (I3: by E1, E3 or E8 if it took a bit, by E6 if it took the slot
+// under the lock). So the slot passes its resident from thread to thread, which `T: Send` allows, and does not share it. A claim
+// itself could be borrowed by two threads at once; whoever keeps one where users see it must be Sync only if `T` is, as a lease is.
 unsafe impl<T: Send> Sync for Slot<T> {}
 
 impl<T> Slot<T> {
@@ -56,12 +60,12 @@ impl<T> Slot<T> {
     /// The notes just now.
     #[inline]
     pub(crate) fn notes(&self) -> Notes {
-        // Relaxed: the publishing read-modify-write before this load carries the edge E2 (its Acquire half); at a take, a note that
-        // is not seen yet is one that was not written yet.
+        // Relaxed: the publishing read-modify-write before this load carries the edge E2 (its Acquire half); a note that a take
+        // misses is read at the return.
         Notes(self.notes.load(Ordering::Relaxed))
     }
 
-    /// Adds `flag` to the notes of that generation. False: that life is over, or had the flag already.
+    /// Adds `flag` to the notes of that generation (I8). False: that life is over, or had the flag already.
     pub(super) fn note(&self, generation: u64, flag: Flag) -> bool {
         let mut notes = self.notes();
         while notes.generation() == generation && !notes.has(flag) {
@@ -90,25 +94,26 @@ impl<T> Slot<T> {
         // A life that ended by another way than a return left these to its successor.
         self.end_use(claim);
         self.hold_by_pool(claim);
-        // SAFETY: the claim is unique, so nobody else reaches the cell.
+        // SAFETY: this is the slot's one claim (I2), so nobody else reaches the cell, and its last owner has done with it (I3).
         self.resident.with_mut(|cell| unsafe { *cell = Some(resident) });
         generation
     }
 
-    /// Moves the connection out: its life is over, and what is noted of it from now on is refused. Returns the last notes of it.
+    /// Moves the connection out: its life is over (I8), and what is noted of it from now on is refused. Returns its last notes.
     pub(super) fn move_out(&self, _claim: &Claim) -> Option<(T, Notes)> {
         let next = Notes::born(self.notes().generation() + 1);
         // One swap, not a load and a store: a note accepted at the last moment is among those returned; one that comes after fails
         // at its generation. Relaxed: the next life is published by its own edges.
         let last = Notes(self.notes.swap(next.0, Ordering::Relaxed));
-        // SAFETY: the claim is unique, so nobody else reaches the cell.
+        // SAFETY: this is the slot's one claim (I2), so nobody else reaches the cell, and its last owner has done with it (I3).
         self.resident.with_mut(|cell| unsafe { (*cell).take() }).map(|resident| (resident, last))
     }
 
-    /// The connection, for the owner. Every claim that leaves the bag has one: it moves in before, and out after.
+    /// The connection, for the owner. Every claim that leaves the bag has one (I4): it moves in before, and out after.
     #[inline]
     pub(crate) fn resident<'a>(&'a self, _claim: &'a Claim) -> &'a T {
-        // SAFETY: the claim is unique and borrowed, so nobody writes the cell while this reference lives.
+        // SAFETY: this is the slot's one claim (I2), and borrowed, so nobody writes the cell while this reference lives; what was
+        // written before happened before (I3).
         let resident = self.resident.with(|cell| unsafe { (*cell).as_ref() });
         resident.unwrap_or_else(|| missing())
     }
@@ -116,7 +121,8 @@ impl<T> Slot<T> {
     /// The same to change it.
     #[inline]
     pub(crate) fn resident_mut<'a>(&'a self, _claim: &'a mut Claim) -> &'a mut T {
-        // SAFETY: the claim is unique and borrowed mutably, so no other reference into the cell exists.
+        // SAFETY: this is the slot's one claim (I2), and borrowed mutably, so there is no other reference into the cell; what was
+        // written before happened before (I3).
         let resident = self.resident.with_mut(|cell| unsafe { (*cell).as_mut() });
         resident.unwrap_or_else(|| missing())
     }
@@ -164,10 +170,11 @@ impl<T> Slot<T> {
 
 #[cold]
 fn missing() -> ! {
-    unreachable!("a claimed slot has its connection until it is moved out")
+    unreachable!("an owned slot has its connection until it moves out (I4)")
 }
 
-/// Set beside the count of uses but while one lasts. One word for both, so that a use costs two stores: one to begin, one to end.
+/// The lowest bit of `uses`, below the count: set except while a use lasts. One word for both, so that a use costs two stores: one to
+/// begin, one to end.
 const IN_HOOK: u64 = 1;
 
 /// Who has a slot, or had it last.

@@ -2,12 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::Socket;
 
-use super::conn::Conn;
 use super::connect_error::{ConnectError, Step};
 
 /// The options of a manager that its kind of socket makes no difference to.
@@ -36,12 +34,6 @@ impl Options {
             })?;
         }
         Ok(())
-    }
-
-    /// What a dial does last, with a socket that is connected.
-    pub(crate) fn finish(&self, socket: Socket, peer: Option<SocketAddr>) -> io::Result<Conn> {
-        self.timeouts.set(&socket)?;
-        Ok(Conn::new(socket, peer))
     }
 }
 

@@ -74,7 +74,7 @@ impl UnixManager {
                 Err(error) => return Err(error),
             }
         }
-        self.options.finish(socket, None)
+        Conn::open(socket, None, &self.options)
     }
 }
 

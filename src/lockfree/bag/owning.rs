@@ -1,4 +1,4 @@
-//! An owner's ways: take, give, retire, and the notes by which others tell an owner something.
+//! An owner's ways: take, give, evict, and the notes by which others tell an owner something.
 
 use std::sync::Arc;
 
@@ -47,8 +47,8 @@ impl<T, R: Clone> Bag<T, R> {
         if self.idle.publish(shard, id).is_err() {
             return owing(self.give_slow(claim, shard, now));
         }
-        // From here on the slot is anybody's. The second look at the notes: the reactor that wrote one in between has found
-        // no bit to clear, thinks "leased" and will not come again (E2).
+        // From here on the slot is anybody's. The second look at the notes: a reactor that wrote one in between has found
+        // no bit to clear, takes it for owned, and will not come again (E2).
         if slot.notes().is_leaving() {
             owing(self.withdraw(id, shard));
         }
@@ -76,7 +76,7 @@ impl<T, R: Clone> Bag<T, R> {
         now: impl FnOnce() -> u64,
     ) -> (Option<Arc<Condvar>>, Option<(T, Notes)>) {
         if queue.closed || self.slot(claim.slot()).notes().is_leaving() {
-            return (None, self.vacate(queue, claim));
+            return (None, self.evict_locked(queue, claim));
         }
         if let Some(parked) = &mut queue.parked {
             // A note that comes from now on finds it here: `dismiss` looks under the lock.
@@ -92,13 +92,13 @@ impl<T, R: Clone> Bag<T, R> {
         queue.stirred = true;
         // The second look, as in `give`.
         if self.slot(slot).notes().is_leaving() && self.idle.remove(shard, slot) {
-            return (None, self.vacate(queue, Claim::of(slot)));
+            return (None, self.evict_locked(queue, Claim::of(slot)));
         }
         (None, None)
     }
 
     /// Ends the ownership that a removal gave: the slot may have begun another life since the remover learned what it did, so
-    /// the notes are read again. Leaving → retire; else it is an ordinary give.
+    /// the notes are read again. Leaving: evict; else it is an ordinary give.
     pub(crate) fn give_or_evict(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
         if self.slot(claim.slot()).notes().is_leaving() { self.evict(claim) } else { self.give(claim, shard, now) }
     }
@@ -106,22 +106,23 @@ impl<T, R: Clone> Bag<T, R> {
     /// Takes the connection out of the pool, to be closed by the caller; its permit is free at once.
     pub(crate) fn evict(&self, claim: Claim) -> Duty<T> {
         let mut queue = self.lock();
-        let resident = self.vacate(&mut queue, claim);
+        let resident = self.evict_locked(&mut queue, claim);
         self.finish(queue, None).closing(resident)
     }
 
-    pub(super) fn vacate(&self, queue: &mut Queue<R>, claim: Claim) -> Option<(T, Notes)> {
+    /// The same under the lock: the slot is vacant when this returns.
+    pub(super) fn evict_locked(&self, queue: &mut Queue<R>, claim: Claim) -> Option<(T, Notes)> {
         let resident = self.slot(claim.slot()).move_out(&claim);
         let fresh = queue.vacant.insert(claim.slot());
-        debug_assert!(fresh, "{:?} was vacant already", claim.slot());
+        debug_assert!(fresh, "{:?} is owned (I1), and vacant", claim.slot());
         resident
     }
 
-    // ---- notes: the reactor's, the sweep's and the limits' word to whoever holds the slot -----------------------------------
+    // ---- notes: the reactor's, the sweep's and the limits' word to whoever owns the slot ------------------------------------
 
-    /// Notes `flag` on one life, and takes its connection out of the pool if it is idle; if it is leased, its holder will find the note.
+    /// Notes `flag` on one life, and takes its connection out of the pool if it is idle; if it is owned, its owner will find the note.
     ///
-    /// For the flags with which a connection must leave. `None`: that life was over or knew it already, or it is leased.
+    /// For the flags with which a connection must leave. `None`: that life was over or had the note already, or it is owned.
     pub(crate) fn dismiss(&self, life: Life, flag: Flag) -> Option<Duty<T>> {
         // First the note, then the removal: a return that publishes after the removal's look reads the note (E2).
         if !self.slot(life.slot).note(life.generation, flag) {
@@ -133,7 +134,7 @@ impl<T, R: Clone> Bag<T, R> {
         self.dismiss_parked(life.slot)
     }
 
-    /// The noted connection is not idle: leased, or parked by a pause.
+    /// The noted connection is not idle: it is owned, or parked by a pause.
     fn dismiss_parked(&self, slot: SlotId) -> Option<Duty<T>> {
         let mut queue = self.lock();
         let parked = queue.parked.as_mut()?;
@@ -141,7 +142,7 @@ impl<T, R: Clone> Bag<T, R> {
         if !self.slot(slot).notes().is_leaving() || !parked.remove(&slot) {
             return None;
         }
-        let resident = self.vacate(&mut queue, Claim::of(slot));
+        let resident = self.evict_locked(&mut queue, Claim::of(slot));
         Some(self.finish(queue, None).closing(resident))
     }
 
@@ -153,12 +154,13 @@ impl<T, R: Clone> Bag<T, R> {
         let lived_in = slots.filter(|slot| !queue.vacant.contains(slot) && !reserved.contains(slot));
         let life = |slot: SlotId| {
             let life = Life { slot, generation: self.slot(slot).notes().generation() };
-            (life, self.idle.look(slot.word()) & slot.mask() != 0)
+            (life, self.idle.is_idle(slot))
         };
         lived_in.map(life).collect()
     }
 
-    /// Notes `flag` on one life for its next holder, where it is. For the flags that only ask for a look.
+    /// Notes `flag` on one life for its owner, now or next. For the flags that only ask for a look. False: that life was over or had
+    /// it already.
     pub(crate) fn note(&self, life: Life, flag: Flag) -> bool {
         self.slot(life.slot).note(life.generation, flag)
     }

@@ -12,7 +12,7 @@ impl<T, R: Clone> Bag<T, R> {
         if queue.closed {
             return None;
         }
-        queue.asked = queue.dialing() == 0 && queue.taken(self.capacity()) < queue.limits.max_size;
+        queue.asked = queue.dialing() == 0 && queue.occupied(self.capacity()) < queue.limits.max_size;
         Some(self.finish(queue, None))
     }
 
@@ -25,7 +25,7 @@ impl<T, R: Clone> Bag<T, R> {
     pub(crate) fn admit(&self, permit: Permit, resident: T, probe: bool) -> Result<(Claim, Life), T> {
         let mut queue = self.lock();
         let room = |queue: &mut Queue<R>| {
-            let room = queue.taken(self.capacity()) < queue.limits.max_size;
+            let room = queue.occupied(self.capacity()) < queue.limits.max_size;
             room.then(|| queue.vacant.pop_first()).flatten()
         };
         let slot = queue.redeem(permit.ticket).or_else(|| room(&mut queue));
@@ -49,7 +49,7 @@ impl<T, R: Clone> Bag<T, R> {
         let mut queue = self.lock();
         queue.arriving -= 1;
         queue.asked = false;
-        if queue.taken(self.capacity()) > queue.limits.max_size {
+        if queue.occupied(self.capacity()) > queue.limits.max_size {
             // The limit was lowered while it was being dialed.
             let slot = self.slot(claim.slot());
             slot.note(slot.notes().generation(), Notes::SURPLUS);

@@ -17,15 +17,16 @@ impl<T, R: Clone> Bag<T, R> {
     /// From now on waiters and newcomers are told `reason` unless some connection is open; `None` lets them wait again.
     pub(crate) fn refuse(&self, reason: Option<R>) -> Duty<T> {
         let mut queue = self.lock();
-        queue.refusal = reason;
+        // The reason of before is the user's: its drop may run their code, so not under the lock.
+        let _before = std::mem::replace(&mut queue.refusal, reason);
         self.finish(queue, None)
     }
 
-    /// From now on nobody is given anything: callers wait, returns are parked. What is leased stays so.
+    /// From now on nobody is given anything: callers wait, returns are parked. What is owned stays so.
     pub(crate) fn pause(&self) {
         let mut queue = self.lock();
         if !queue.closed && queue.parked.is_none() {
-            // WAIT stays behind in every word, so all that comes back comes to the lock.
+            // WAIT stays behind in every word until the resume, so all that comes back comes to the lock.
             let parked = self.idle.seal();
             parked.iter().for_each(|slot| self.slot(*slot).hold_by_pool(&Claim::of(*slot)));
             queue.parked = Some(parked.into_iter().collect());
@@ -47,7 +48,7 @@ impl<T, R: Clone> Bag<T, R> {
         (self.finish(queue, None), dead)
     }
 
-    /// Closes: wakes all waiters and takes out all that is idle. What is leased leaves when it is given; nothing enters any more.
+    /// Closes: wakes all waiters and takes out all that is idle. What is owned leaves when it is given; nothing enters any more.
     /// Idempotent.
     pub(crate) fn close(&self) -> Vec<(T, Notes)> {
         let mut queue = self.lock();
@@ -55,7 +56,7 @@ impl<T, R: Clone> Bag<T, R> {
         queue.announced = true;
         let parked = queue.parked.take().into_iter().flatten();
         let claims: Vec<_> = self.idle.seal().into_iter().chain(parked).map(Claim::of).collect();
-        let residents = claims.into_iter().filter_map(|claim| self.vacate(&mut queue, claim)).collect();
+        let residents = claims.into_iter().filter_map(|claim| self.evict_locked(&mut queue, claim)).collect();
         let bells: Vec<_> = std::iter::from_fn(|| queue.settle_head(Fate::Closed)).collect();
         let duty = self.finish(queue, None);
         debug_assert!(duty.is_none(), "a closed pool dials nothing");
@@ -74,5 +75,40 @@ impl<T, R: Clone> Bag<T, R> {
             }
         }
         true
+    }
+}
+
+#[cfg(all(test, not(corepool_loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Weak};
+
+    use super::super::Bag;
+    use super::Limits;
+
+    /// A reason whose drop looks whether it runs under the lock.
+    struct Reason {
+        bag: Weak<Bag<(), Arc<Reason>>>,
+        dropped: Arc<AtomicUsize>,
+    }
+
+    impl Drop for Reason {
+        fn drop(&mut self) {
+            let bag = self.bag.upgrade().expect("the bag outlives its reasons here");
+            assert!(bag.queue.try_lock().is_ok(), "a reason was dropped under the lock");
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn no_reason_is_dropped_under_the_lock() {
+        let limits = Limits { max_size: 1, floor: 0, dials: 0, max_waiters: 1, handoff_after: 0 };
+        let bag: Arc<Bag<(), Arc<Reason>>> = Arc::new(Bag::new(1, 1, limits));
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let reason = || Arc::new(Reason { bag: Arc::downgrade(&bag), dropped: Arc::clone(&dropped) });
+        for reason in [Some(reason()), Some(reason()), None] {
+            assert!(bag.refuse(reason).is_none());
+        }
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
     }
 }

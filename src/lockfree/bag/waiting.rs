@@ -25,7 +25,7 @@ impl<T, R: Clone> Bag<T, R> {
         Ok((seat, self.finish(queue, None)))
     }
 
-    /// Back to its old place: what it was granted turned out to be no good.
+    /// Back to its old place: what it was granted could not be used, and was evicted.
     pub(crate) fn rejoin(&self, seat: &Seat) -> Duty<T> {
         let mut queue = self.lock();
         if queue.closed {
@@ -59,7 +59,7 @@ impl<T, R: Clone> Bag<T, R> {
             if let Some(waiter) = queue.waiting.get_mut(&seat.number) {
                 waiter.woken = false;
             }
-            // The head looks whenever it is awake; anybody looks once more before he gives up.
+            // The head looks whenever it is awake; anybody looks once more before they give up.
             let looks = queue.stirred && (queue.is_head(seat) || left.is_none());
             if looks {
                 if let Some(claim) = self.scan(&mut queue) {

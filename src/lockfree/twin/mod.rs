@@ -1,6 +1,6 @@
-//! The concurrent core beside a simple twin: any operations in any order, on one thread, compared after each.
+//! The lock-free bag beside a simple twin: any operations in any order, on one thread, compared after each.
 //!
-//! The models show that no interleaving breaks the core; this shows that it does the right thing where nothing interleaves, with many
+//! The models show that no interleaving breaks the bag; this shows that it does the right thing where nothing interleaves, with many
 //! slots, shards and waiters. The twin knows nothing of words and bits: its shards are sets, its queue is a queue.
 
 #![forbid(unsafe_code)]
@@ -10,9 +10,9 @@ mod simple;
 
 use pair::Pair;
 
-/// The body of the fuzz target of this name: reads `bytes` as a pool and what is done to it, does that to the core and to the twin, and
-/// panics where they differ.
-pub fn core_ops(bytes: &[u8]) {
+/// The body of the fuzz target of this name: reads `bytes` as a bag's size and what is done to it, does that to the bag and to the
+/// twin, and panics where they differ.
+pub fn bag_ops(bytes: &[u8]) {
     const CAPACITIES: [usize; 12] = [1, 2, 3, 4, 5, 8, 62, 63, 64, 65, 127, 130];
     let [shards, capacity, max_size, rest @ ..] = bytes else { return };
     let capacity = CAPACITIES[usize::from(*capacity) % CAPACITIES.len()];
@@ -26,15 +26,15 @@ pub fn core_ops(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::core_ops;
+    use super::bag_ops;
 
     #[test]
     fn the_kept_corpus_finds_no_difference() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/core_ops");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/bag_ops");
         let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
         let files: Vec<_> = files.collect();
         assert!(files.len() >= 24, "{} files are kept in {folder}", files.len());
-        files.iter().for_each(|bytes| core_ops(bytes));
+        files.iter().for_each(|bytes| bag_ops(bytes));
     }
 
     #[test]
@@ -49,7 +49,7 @@ mod tests {
                 state ^= state << 17;
                 bytes.extend(state.to_le_bytes());
             }
-            core_ops(&bytes);
+            bag_ops(&bytes);
         }
     }
 }

@@ -1,21 +1,21 @@
-//! The core and its twin side by side: one operation at a time on both, and what can be seen of them compared.
+//! The bag and its twin side by side: one operation at a time on both, and what can be seen of them compared.
 
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
 
-use super::simple::{End, FLAGS, Known, LEAVING, ToDo, Twin, known};
+use super::simple::{End, FLAGS, Known, LEAVING, ToDo, Twin};
 use crate::lockfree::bag::{Bag, Barred, Census, Claim, Duty, Fate, Limits, Permit, Seat};
-use crate::lockfree::bits::{Life, Notes, SlotId};
+use crate::lockfree::bits::{Flag, Life, Notes, SlotId};
 
 const DOWN: &str = "down";
 
-/// The core, its twin, and what a user of both has in hand.
+/// The bag, its twin, and what a user of both has in hand.
 #[derive(Debug)]
 pub(super) struct Pair {
     bag: Bag<usize, &'static str>,
     twin: Twin,
-    openings: Vec<Permit>,
+    permits: Vec<Permit>,
     arrived: Vec<Claim>,
     leased: Vec<Claim>,
     /// Who waits, as which number, since when.
@@ -41,7 +41,7 @@ impl Pair {
         Pair {
             bag: Bag::new(shards, capacity, limits),
             twin: Twin::new(shards, capacity, limits),
-            openings: Vec::new(),
+            permits: Vec::new(),
             arrived: Vec::new(),
             leased: Vec::new(),
             seats: Vec::new(),
@@ -83,8 +83,10 @@ impl Pair {
             7 => self.note(a % self.twin.known.len(), b),
             8 => {
                 let Some(claim) = self.leased.get(a % self.leased.len().max(1)) else { return };
-                self.bag.clear(claim, Notes::AGED);
-                self.twin.known[index(claim)].flags[5] = false;
+                // The two that an owner acts on.
+                let flag = [Notes::AGED, Notes::RESTED][b % 2];
+                self.bag.clear(claim, flag);
+                self.twin.known[index(claim)].set(flag, false);
             }
             9 => {
                 let slot = a % self.twin.known.len();
@@ -95,37 +97,43 @@ impl Pair {
             10 | 11 => self.enqueue(),
             12 => self.wait(a),
             13 => self.use_granted(a, b),
-            14 => self.demand(),
+            14 => {
+                let expected = self.twin.demand();
+                let duty = self.bag.demand();
+                self.same_if_any(duty, expected);
+            }
             15 => {
-                let Some(opening) = pick(&mut self.openings, a) else { return };
-                self.admit(opening, b % 2 == 1);
+                let Some(permit) = pick(&mut self.permits, a) else { return };
+                self.admit(permit, b % 2 == 1);
             }
             16 => {
                 let Some(claim) = pick(&mut self.arrived, a) else { return };
                 self.land(claim, shard);
             }
             17 => {
-                let Some(opening) = pick(&mut self.openings, a) else { return };
-                let expected = self.overdue(opening.ticket).unwrap_or_default();
-                let duty = self.bag.dial_failed(opening);
+                let Some(permit) = pick(&mut self.permits, a) else { return };
+                let expected = self.twin.overdue(permit.ticket).unwrap_or_default();
+                let duty = self.bag.dial_failed(permit);
                 self.same(duty, expected);
             }
             18 => {
-                let Some(opening) = self.openings.get(a % self.openings.len().max(1)) else { return };
-                let ticket = opening.ticket;
-                let expected = self.overdue(ticket);
-                let duty = self.bag.overdue(ticket);
+                let Some(permit) = self.permits.get(a % self.permits.len().max(1)) else { return };
+                let expected = self.twin.overdue(permit.ticket);
+                let duty = self.bag.overdue(permit.ticket);
                 self.same_if_any(duty, expected);
             }
             19 => self.open_all(),
             20 => self.limit(a, b),
             21 => {
-                self.twin.refused = b % 2 == 1;
-                let expected = ToDo { dial: self.twin.balance(), close: None };
-                let duty = self.bag.refuse((b % 2 == 1).then_some(DOWN));
+                let refused = b % 2 == 1;
+                let expected = self.twin.refuse(refused);
+                let duty = self.bag.refuse(refused.then_some(DOWN));
                 self.same(duty, expected);
             }
-            22 if b.is_multiple_of(2) => self.pause(),
+            22 if b.is_multiple_of(2) => {
+                self.bag.pause();
+                self.twin.pause();
+            }
             22 => self.resume(),
             // The end, so not too often.
             _ if a.is_multiple_of(32) => self.close(),
@@ -134,34 +142,31 @@ impl Pair {
     }
 
     fn note(&mut self, slot: usize, b: usize) {
-        let Some((life, flag)) = self.life(slot, b, FLAGS.len() - LEAVING) else { return };
-        let flag = LEAVING + flag;
-        assert_eq!(self.bag.note(life, FLAGS[flag]), self.twin.note(slot, life.generation, flag));
+        let Some((life, flag)) = self.life(slot, b, &FLAGS[LEAVING..]) else { return };
+        assert_eq!(self.bag.note(life, flag), self.twin.note(slot, life.generation, flag));
     }
 
     fn dismiss(&mut self, slot: usize, b: usize) {
-        let Some((life, flag)) = self.life(slot, b, LEAVING) else { return };
+        let Some((life, flag)) = self.life(slot, b, &FLAGS[..LEAVING]) else { return };
         let expected = self.twin.dismiss(slot, life.generation, flag);
-        let duty = self.bag.dismiss(life, FLAGS[flag]);
+        let duty = self.bag.dismiss(life, flag);
         self.same_if_any(duty, expected);
     }
 
-    /// The life in a slot, or in a quarter of all cases the one before it, and one of so many flags.
-    fn life(&self, slot: usize, b: usize, flags: usize) -> Option<(Life, usize)> {
+    /// The life in a slot, or in a quarter of all cases the one before it, and one of `flags`.
+    fn life(&self, slot: usize, b: usize, flags: &[Flag]) -> Option<(Life, Flag)> {
         let over = b % 4 == 3 || self.twin.resident[slot].is_none();
         let generation = self.twin.known[slot].generation.checked_sub(u64::from(over))?;
-        Some((Life { slot: SlotId::at(slot), generation }, b / 4 % flags))
+        Some((Life { slot: SlotId::at(slot), generation }, flags[b / 4 % flags.len()]))
     }
 
     fn enqueue(&mut self) {
-        let (barred, twin) = (self.twin.barred(), &mut self.twin);
+        let barred = self.twin.barred();
         match self.bag.enqueue(self.now) {
             Ok((seat, duty)) => {
                 assert_eq!(barred, None);
-                twin.arrivals += 1;
-                twin.sit(twin.arrivals, self.now);
-                let expected = ToDo { dial: twin.balance(), close: None };
-                self.seats.push((seat, twin.arrivals, self.now));
+                let (number, expected) = self.twin.enqueue(self.now);
+                self.seats.push((seat, number, self.now));
                 self.same(duty, expected);
             }
             Err(Barred::Closed) => assert_eq!(barred, Some("closed")),
@@ -173,9 +178,9 @@ impl Pair {
     /// A waiter's time is up.
     fn wait(&mut self, at: usize) {
         let Some((seat, number, arrived)) = pick(&mut self.seats, at) else { return };
-        let (expected, dial) = self.twin.wait(number);
+        let (expected, to_do) = self.twin.wait(number);
         let (fate, duty) = self.bag.wait(&seat, || None);
-        self.same(duty, ToDo { dial, close: None });
+        self.same(duty, to_do);
         let end = match &fate {
             Fate::Granted(claim) => End::Granted(index(claim)),
             Fate::Closed => End::Closed,
@@ -189,7 +194,7 @@ impl Pair {
         }
     }
 
-    /// A waiter uses what it was granted, or has it retired and goes back to its place.
+    /// A waiter uses what it was granted, or evicts it and goes back to its place.
     fn use_granted(&mut self, at: usize, b: usize) {
         let Some((claim, seat, number, arrived)) = pick(&mut self.granted, at) else { return };
         if b.is_multiple_of(2) {
@@ -198,78 +203,40 @@ impl Pair {
         let expected = self.twin.evict(index(&claim));
         let duty = self.bag.evict(claim);
         self.same(duty, expected);
-        if self.twin.closed {
-            self.twin.settled.insert(number, End::Closed);
-        } else {
-            self.twin.sit(number, arrived);
-        }
-        let expected = ToDo { dial: self.twin.balance(), close: None };
+        let expected = self.twin.rejoin(number, arrived);
         let duty = self.bag.rejoin(&seat);
         self.same(duty, expected);
         self.seats.push((seat, number, arrived));
     }
 
-    fn demand(&mut self) {
-        let twin = &mut self.twin;
-        let expected = (!twin.closed).then(|| {
-            twin.asked = twin.dialing() == 0 && twin.taken() < twin.limits.max_size;
-            ToDo { dial: twin.balance(), close: None }
-        });
-        let duty = self.bag.demand();
-        self.same_if_any(duty, expected);
-    }
-
     fn admit(&mut self, permit: Permit, probe: bool) {
-        let (twin, resident) = (&mut self.twin, self.residents);
+        let resident = self.residents;
         self.residents += 1;
-        let reserved = twin.opening.remove(&permit.ticket);
-        let room = twin.taken() < twin.limits.max_size;
-        let slot = reserved.or_else(|| if room { twin.vacant.pop_first() } else { None });
-        let admitted = slot.filter(|_| !twin.closed);
-        if admitted.is_none() {
-            twin.vacant.extend(slot);
-        }
+        let expected = self.twin.admit(permit.ticket, resident, probe);
         match self.bag.admit(permit, resident, probe) {
             Ok((claim, life)) => {
-                let slot = admitted.expect("the twin has no room");
-                assert_eq!((index(&claim), life.generation), (slot, twin.known[slot].generation));
-                twin.arriving += 1;
-                twin.resident[slot] = Some(resident);
-                if probe {
-                    twin.known[slot].flags[6] = true;
-                }
+                let slot = expected.expect("the twin has no room");
+                assert_eq!((index(&claim), life.generation), (slot, self.twin.known[slot].generation));
                 self.arrived.push(claim);
             }
             Err(turned_away) => {
-                assert_eq!((admitted, turned_away), (None, resident));
+                assert_eq!((expected, turned_away), (None, resident));
                 assert!(self.closed.insert(resident));
             }
         }
     }
 
     fn land(&mut self, claim: Claim, shard: usize) {
-        let (twin, slot, now) = (&mut self.twin, index(&claim), self.now);
-        twin.arriving -= 1;
-        twin.asked = false;
-        if twin.taken() > twin.limits.max_size {
-            twin.known[slot].flags[3] = true;
-        }
-        let close = twin.give_locked(slot, shard, now);
-        let expected = ToDo { dial: twin.balance(), close };
+        let now = self.now;
+        let expected = self.twin.land(index(&claim), shard, now);
         let duty = self.bag.land(claim, shard, || now);
         self.same(duty, expected);
     }
 
-    fn overdue(&mut self, ticket: u64) -> Option<ToDo> {
-        let slot = self.twin.opening.remove(&ticket)?;
-        self.twin.vacant.insert(slot);
-        Some(ToDo { dial: self.twin.balance(), close: None })
-    }
-
     /// All dials under way succeed, and those that follow from it.
     fn open_all(&mut self) {
-        while let Some(opening) = self.openings.pop() {
-            self.admit(opening, false);
+        while let Some(permit) = self.permits.pop() {
+            self.admit(permit, false);
             while let Some(claim) = self.arrived.pop() {
                 let shard = index(&claim) % self.twin.idle.len();
                 self.land(claim, shard);
@@ -286,38 +253,20 @@ impl Pair {
             3 => limits.max_waiters = b % 10,
             _ => limits.handoff_after = [0, 1, 3, 9, u64::MAX][b % 5],
         };
-        change(&mut self.twin.limits);
-        let expected = ToDo { dial: self.twin.balance(), close: None };
+        let expected = self.twin.limit(change);
         let duty = self.bag.limit(change);
         self.same(duty, expected);
     }
 
-    fn pause(&mut self) {
-        self.bag.pause();
-        let twin = &mut self.twin;
-        if !twin.closed && twin.parked.is_none() {
-            twin.parked = Some(twin.idle.iter_mut().flat_map(std::mem::take).collect());
-        }
-    }
-
     fn resume(&mut self) {
-        let twin = &mut self.twin;
-        let shards = twin.idle.len();
-        let parked = twin.parked.take().into_iter().flatten();
-        let expected: Vec<_> = parked.filter_map(|slot| twin.give_locked(slot, slot % shards, 0)).collect();
-        let dial = twin.balance();
+        let (expected, expected_dead) = self.twin.resume();
         let (duty, dead) = self.bag.resume();
-        self.same(duty, ToDo { dial, close: None });
-        self.same_closed(dead, expected);
+        self.same(duty, expected);
+        self.same_closed(dead, expected_dead);
     }
 
     fn close(&mut self) {
-        let twin = &mut self.twin;
-        twin.closed = true;
-        let parked = twin.parked.take().into_iter().flatten();
-        let leaving: Vec<_> = twin.idle.iter_mut().flat_map(std::mem::take).chain(parked).collect();
-        let expected = leaving.into_iter().filter_map(|slot| twin.vacate(slot)).collect();
-        twin.settled.extend(twin.waiting.drain(..).map(|(number, _)| (number, End::Closed)));
+        let expected = self.twin.close();
         let closed = self.bag.close();
         self.same_closed(closed, expected);
     }
@@ -325,10 +274,10 @@ impl Pair {
     // ---- comparing -------------------------------------------------------------------------------------------------------------
 
     fn same(&mut self, duty: Duty<usize>, expected: ToDo) {
-        let dial = duty.dial.iter().map(|opening| opening.ticket).collect();
-        let close = duty.close.map(|(resident, notes)| (resident, known(notes)));
+        let dial = duty.dial.iter().map(|permit| permit.ticket).collect();
+        let close = duty.close.map(|(resident, notes)| (resident, Known::by(notes)));
         assert_eq!(ToDo { dial, close }, expected);
-        self.openings.extend(duty.dial);
+        self.permits.extend(duty.dial);
         close.into_iter().for_each(|(resident, _)| assert!(self.closed.insert(resident), "closed twice"));
     }
 
@@ -340,17 +289,17 @@ impl Pair {
     }
 
     fn same_closed(&mut self, residents: Vec<(usize, Notes)>, expected: Vec<(usize, Known)>) {
-        let residents: Vec<_> = residents.into_iter().map(|(resident, notes)| (resident, known(notes))).collect();
+        let residents: Vec<_> = residents.into_iter().map(|(resident, notes)| (resident, Known::by(notes))).collect();
         assert_eq!(residents, expected);
         residents.into_iter().for_each(|(resident, _)| assert!(self.closed.insert(resident), "closed twice"));
     }
 
-    /// Everything that can be seen of the core from outside.
+    /// Everything that can be seen of the bag from outside.
     pub(super) fn compare(&self) {
         let (bag, twin) = (&self.bag, &self.twin);
         let parked = twin.parked.as_ref().map_or(0, BTreeSet::len);
         let census = Census {
-            open: twin.taken() - twin.dialing(),
+            open: twin.occupied() - twin.dialing(),
             opening: twin.dialing(),
             idle: twin.idle.iter().map(BTreeSet::len).sum::<usize>() + parked,
             waiting: twin.waiting.len(),
@@ -358,28 +307,29 @@ impl Pair {
         assert_eq!(bag.census(), census);
         assert_eq!((bag.waiting(), bag.is_closed()), (census.waiting, twin.closed));
         assert_eq!(bag.idle().wait_everywhere(), Some(twin.waits()));
-        assert_eq!(bag.wait_until_empty(|| None), twin.taken() == 0);
+        assert_eq!(bag.wait_until_empty(|| None), twin.occupied() == 0);
         for (shard, idle) in twin.idle.iter().enumerate() {
             assert_eq!(bag.idle().count(shard), idle.len());
         }
         for (index, expected) in twin.known.iter().enumerate() {
             let slot = SlotId::at(index);
-            let idle = bag.idle().look(slot.word()) & slot.mask() != 0;
+            let notes = bag.slot(slot).notes();
+            assert_eq!(bag.is_idle(slot), twin.idle.iter().any(|idle| idle.contains(&index)));
+            assert_eq!(Known::by(notes), *expected);
             assert_eq!(
-                (idle, known(bag.slot(slot).notes())),
-                (twin.idle.iter().any(|idle| idle.contains(&index)), *expected)
+                (notes.is_leaving(), notes.is_clean()),
+                (expected.is_leaving(), expected.is_clean()),
+                "{notes:?}"
             );
         }
-        let reserved: BTreeSet<usize> = twin.opening.values().copied().collect();
-        let lived_in = (0..twin.known.len()).filter(|slot| !twin.vacant.contains(slot) && !reserved.contains(slot));
-        assert!(bag.lives().iter().map(|(life, _)| life.slot.index()).eq(lived_in));
+        assert!(bag.lives().iter().map(|(life, _)| life.slot.index()).eq(twin.lived_in()));
     }
 
-    /// Lets everything under way come to its end: then the core is at rest, and every connection was closed once.
+    /// Lets everything under way come to its end: then the bag is at rest, and every connection was closed once.
     pub(super) fn wind_up(mut self) {
         self.limit(2, 0);
         self.resume();
-        while !(self.openings.is_empty() && self.seats.is_empty() && self.granted.is_empty()) {
+        while !(self.permits.is_empty() && self.seats.is_empty() && self.granted.is_empty()) {
             self.open_all();
             self.wait(0);
             self.use_granted(0, 0);

@@ -1,4 +1,4 @@
-//! The twin: what the core does, in sets and queues.
+//! The twin: what the bag does, in sets and queues, without a word, a bit or a lock.
 
 #![forbid(unsafe_code)]
 
@@ -8,8 +8,17 @@ use crate::lockfree::bag::Limits;
 use crate::lockfree::bits::{Flag, Notes};
 
 /// The flags with which a connection leaves, then the others.
-pub(super) const FLAGS: [Flag; 8] =
-    [Notes::DEAD, Notes::EXPIRED, Notes::RETIRED, Notes::SURPLUS, Notes::CUT, Notes::AGED, Notes::PROBE, Notes::TIMED];
+pub(super) const FLAGS: [Flag; Notes::ALL.len()] = [
+    Notes::DEAD,
+    Notes::EXPIRED,
+    Notes::RETIRED,
+    Notes::SURPLUS,
+    Notes::CUT,
+    Notes::AGED,
+    Notes::RESTED,
+    Notes::PROBE,
+    Notes::TIMED,
+];
 /// How many of them are of the first kind.
 pub(super) const LEAVING: usize = 5;
 
@@ -17,7 +26,28 @@ pub(super) const LEAVING: usize = 5;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) generation: u64,
-    pub(super) flags: [bool; FLAGS.len()],
+    flags: [bool; FLAGS.len()],
+}
+
+impl Known {
+    /// What the bag's notes say, in the twin's terms.
+    pub(super) fn by(notes: Notes) -> Self {
+        Known { generation: notes.generation(), flags: FLAGS.map(|flag| notes.has(flag)) }
+    }
+
+    pub(super) fn is_leaving(self) -> bool {
+        self.flags[..LEAVING].contains(&true)
+    }
+
+    pub(super) fn is_clean(self) -> bool {
+        !self.flags.contains(&true)
+    }
+
+    /// Sets or clears `flag`, and returns what it was.
+    pub(super) fn set(&mut self, flag: Flag, to: bool) -> bool {
+        let place = FLAGS.iter().position(|listed| *listed == flag).expect("the list has all flags");
+        std::mem::replace(&mut self.flags[place], to)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +58,7 @@ pub(super) enum End {
     TimedOut,
 }
 
-/// What is to be done outside: tickets to dial with, and who is to be closed, with what is known of him.
+/// What is to be done outside: tickets to dial with, and what is to be closed, with what is known of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ToDo {
     pub(super) dial: Vec<u64>,
@@ -38,21 +68,21 @@ pub(super) struct ToDo {
 #[derive(Debug)]
 pub(super) struct Twin {
     pub(super) idle: Vec<BTreeSet<usize>>,
-    pub(super) given_last: Vec<usize>,
+    given_last: Vec<usize>,
     pub(super) known: Vec<Known>,
     pub(super) resident: Vec<Option<usize>>,
-    pub(super) vacant: BTreeSet<usize>,
-    pub(super) opening: BTreeMap<u64, usize>,
-    pub(super) arriving: usize,
+    vacant: BTreeSet<usize>,
+    opening: BTreeMap<u64, usize>,
+    arriving: usize,
     pub(super) waiting: VecDeque<(u64, u64)>,
-    pub(super) settled: BTreeMap<u64, End>,
+    settled: BTreeMap<u64, End>,
     pub(super) parked: Option<BTreeSet<usize>>,
     pub(super) closed: bool,
-    pub(super) refused: bool,
-    pub(super) asked: bool,
-    pub(super) limits: Limits,
-    pub(super) tickets: u64,
-    pub(super) arrivals: u64,
+    refused: bool,
+    asked: bool,
+    limits: Limits,
+    tickets: u64,
+    arrivals: u64,
 }
 
 impl Twin {
@@ -77,7 +107,9 @@ impl Twin {
         }
     }
 
-    pub(super) fn taken(&self) -> usize {
+    // ---- what can be seen of it --------------------------------------------------------------------------------------------
+
+    pub(super) fn occupied(&self) -> usize {
         self.known.len() - self.vacant.len()
     }
 
@@ -85,25 +117,25 @@ impl Twin {
         self.opening.len() + self.arriving
     }
 
-    pub(super) fn is_leaving(&self, slot: usize) -> bool {
-        self.known[slot].flags[..LEAVING].contains(&true)
-    }
-
     /// Everything that comes back has to come to the lock.
     pub(super) fn waits(&self) -> bool {
         self.closed || self.parked.is_some() || !self.waiting.is_empty()
     }
 
-    /// The one given last, else the lowest of its word, else the lowest.
-    pub(super) fn next(&self, shard: usize) -> Option<usize> {
-        let (idle, last) = (&self.idle[shard], self.given_last[shard]);
-        let near = idle.iter().find(|slot| **slot / 63 == last / 63);
-        idle.get(&last).or(near).or(idle.first()).copied()
+    /// The slots that are neither vacant nor reserved for a dial.
+    pub(super) fn lived_in(&self) -> impl Iterator<Item = usize> {
+        let reserved: BTreeSet<usize> = self.opening.values().copied().collect();
+        (0..self.known.len()).filter(move |slot| !self.vacant.contains(slot) && !reserved.contains(slot))
     }
 
+    // ---- an owner's ways ---------------------------------------------------------------------------------------------------
+
+    /// The one given last, else the lowest of its word, else the lowest.
     pub(super) fn take(&mut self, shard: usize) -> Option<usize> {
-        let slot = self.next(shard)?;
-        self.idle[shard].remove(&slot);
+        let (idle, last) = (&mut self.idle[shard], self.given_last[shard]);
+        let near = idle.iter().find(|slot| **slot / 63 == last / 63);
+        let slot = *idle.get(&last).or(near).or(idle.first())?;
+        idle.remove(&slot);
         Some(slot)
     }
 
@@ -111,7 +143,7 @@ impl Twin {
         self.idle.iter_mut().any(|idle| idle.remove(&slot))
     }
 
-    pub(super) fn publish(&mut self, slot: usize, shard: usize) {
+    fn publish(&mut self, slot: usize, shard: usize) {
         self.idle[shard].insert(slot);
         self.given_last[shard] = slot;
     }
@@ -119,19 +151,19 @@ impl Twin {
     pub(super) fn give(&mut self, slot: usize, shard: usize, now: u64) -> ToDo {
         if self.waits() {
             let close = self.give_locked(slot, shard, now);
-            return ToDo { dial: self.balance(), close };
+            return self.balanced(close);
         }
         self.publish(slot, shard);
-        if self.is_leaving(slot) && self.remove(slot) { self.evict(slot) } else { ToDo::default() }
+        if self.known[slot].is_leaving() && self.remove(slot) { self.evict(slot) } else { ToDo::default() }
     }
 
-    pub(super) fn give_locked(&mut self, slot: usize, shard: usize, now: u64) -> Option<(usize, Known)> {
-        if self.closed || self.is_leaving(slot) {
-            return self.vacate(slot);
+    fn give_locked(&mut self, slot: usize, shard: usize, now: u64) -> Option<(usize, Known)> {
+        if self.closed || self.known[slot].is_leaving() {
+            return self.evict_locked(slot);
         }
         let after = self.limits.handoff_after;
         let granted = self.settled.len();
-        let none_at_work = granted > 0 && granted + 1 >= self.taken() - self.dialing();
+        let none_at_work = granted > 0 && granted + 1 >= self.occupied() - self.dialing();
         let due = |arrived: u64| after == 0 || !none_at_work && now.saturating_sub(arrived) >= after;
         match (&mut self.parked, self.waiting.front()) {
             (Some(parked), _) => drop(parked.insert(slot)),
@@ -145,38 +177,173 @@ impl Twin {
     }
 
     pub(super) fn give_or_evict(&mut self, slot: usize, shard: usize, now: u64) -> ToDo {
-        if self.is_leaving(slot) { self.evict(slot) } else { self.give(slot, shard, now) }
+        if self.known[slot].is_leaving() { self.evict(slot) } else { self.give(slot, shard, now) }
     }
 
     pub(super) fn evict(&mut self, slot: usize) -> ToDo {
-        let close = self.vacate(slot);
-        ToDo { dial: self.balance(), close }
+        let close = self.evict_locked(slot);
+        self.balanced(close)
     }
 
-    pub(super) fn vacate(&mut self, slot: usize) -> Option<(usize, Known)> {
+    fn evict_locked(&mut self, slot: usize) -> Option<(usize, Known)> {
         assert!(self.vacant.insert(slot));
         let next = Known { generation: self.known[slot].generation + 1, ..Known::default() };
         let last = std::mem::replace(&mut self.known[slot], next);
         self.resident[slot].take().map(|resident| (resident, last))
     }
 
-    pub(super) fn note(&mut self, slot: usize, generation: u64, flag: usize) -> bool {
-        self.known[slot].generation == generation && !std::mem::replace(&mut self.known[slot].flags[flag], true)
+    pub(super) fn note(&mut self, slot: usize, generation: u64, flag: Flag) -> bool {
+        self.known[slot].generation == generation && !self.known[slot].set(flag, true)
     }
 
-    pub(super) fn dismiss(&mut self, slot: usize, generation: u64, flag: usize) -> Option<ToDo> {
+    pub(super) fn dismiss(&mut self, slot: usize, generation: u64, flag: Flag) -> Option<ToDo> {
         let parked = |twin: &mut Twin| twin.parked.as_mut().is_some_and(|parked| parked.remove(&slot));
         let found = self.note(slot, generation, flag) && (self.remove(slot) || parked(self));
         found.then(|| self.evict(slot))
     }
 
-    pub(super) fn room(&self, wanted: usize) -> usize {
-        let permits = self.limits.max_size.saturating_sub(self.taken()).min(self.vacant.len());
+    // ---- a dial's ways -----------------------------------------------------------------------------------------------------
+
+    pub(super) fn demand(&mut self) -> Option<ToDo> {
+        (!self.closed).then(|| {
+            self.asked = self.dialing() == 0 && self.occupied() < self.limits.max_size;
+            self.balanced(None)
+        })
+    }
+
+    pub(super) fn admit(&mut self, ticket: u64, resident: usize, probe: bool) -> Option<usize> {
+        let reserved = self.opening.remove(&ticket);
+        let room = self.occupied() < self.limits.max_size;
+        let slot = reserved.or_else(|| if room { self.vacant.pop_first() } else { None })?;
+        if self.closed {
+            self.vacant.insert(slot);
+            return None;
+        }
+        self.arriving += 1;
+        self.resident[slot] = Some(resident);
+        if probe {
+            self.known[slot].set(Notes::PROBE, true);
+        }
+        Some(slot)
+    }
+
+    pub(super) fn land(&mut self, slot: usize, shard: usize, now: u64) -> ToDo {
+        self.arriving -= 1;
+        self.asked = false;
+        if self.occupied() > self.limits.max_size {
+            self.known[slot].set(Notes::SURPLUS, true);
+        }
+        let close = self.give_locked(slot, shard, now);
+        self.balanced(close)
+    }
+
+    pub(super) fn overdue(&mut self, ticket: u64) -> Option<ToDo> {
+        let slot = self.opening.remove(&ticket)?;
+        self.vacant.insert(slot);
+        Some(self.balanced(None))
+    }
+
+    // ---- a waiter's ways ---------------------------------------------------------------------------------------------------
+
+    /// Why nobody may wait just now.
+    pub(super) fn barred(&self) -> Option<&'static str> {
+        let crowded = self.waiting.len() >= self.limits.max_waiters;
+        let refused = self.refused && self.occupied() == self.dialing();
+        let reasons = [(self.closed, "closed"), (refused, "refused"), (crowded, "crowded")];
+        reasons.into_iter().find_map(|(barred, why)| barred.then_some(why))
+    }
+
+    pub(super) fn enqueue(&mut self, now: u64) -> (u64, ToDo) {
+        self.arrivals += 1;
+        self.sit(self.arrivals, now);
+        (self.arrivals, self.balanced(None))
+    }
+
+    pub(super) fn rejoin(&mut self, number: u64, arrived: u64) -> ToDo {
+        if self.closed {
+            self.settled.insert(number, End::Closed);
+        } else {
+            self.sit(number, arrived);
+        }
+        self.balanced(None)
+    }
+
+    /// Where a waiter belongs, also one that comes back: before all who came after it.
+    fn sit(&mut self, number: u64, arrived: u64) {
+        let place = self.waiting.partition_point(|(other, _)| *other < number);
+        self.waiting.insert(place, (number, arrived));
+    }
+
+    /// A last look, then gone.
+    pub(super) fn wait(&mut self, number: u64) -> (End, ToDo) {
+        if let Some(end) = self.settled.remove(&number) {
+            return (end, ToDo::default());
+        }
+        self.waiting.retain(|(other, _)| *other != number);
+        let end = (0..self.idle.len()).find_map(|shard| self.take(shard)).map_or(End::TimedOut, End::Granted);
+        (end, self.balanced(None))
+    }
+
+    // ---- the whole pool's --------------------------------------------------------------------------------------------------
+
+    pub(super) fn limit(&mut self, change: impl FnOnce(&mut Limits)) -> ToDo {
+        change(&mut self.limits);
+        self.balanced(None)
+    }
+
+    pub(super) fn refuse(&mut self, refused: bool) -> ToDo {
+        self.refused = refused;
+        self.balanced(None)
+    }
+
+    pub(super) fn pause(&mut self) {
+        if !self.closed && self.parked.is_none() {
+            self.parked = Some(self.idle.iter_mut().flat_map(std::mem::take).collect());
+        }
+    }
+
+    pub(super) fn resume(&mut self) -> (ToDo, Vec<(usize, Known)>) {
+        let shards = self.idle.len();
+        let parked = self.parked.take().into_iter().flatten();
+        let dead = parked.filter_map(|slot| self.give_locked(slot, slot % shards, 0)).collect();
+        (self.balanced(None), dead)
+    }
+
+    pub(super) fn close(&mut self) -> Vec<(usize, Known)> {
+        self.closed = true;
+        let parked = self.parked.take().into_iter().flatten();
+        let leaving: Vec<_> = self.idle.iter_mut().flat_map(std::mem::take).chain(parked).collect();
+        self.settled.extend(self.waiting.drain(..).map(|(number, _)| (number, End::Closed)));
+        leaving.into_iter().filter_map(|slot| self.evict_locked(slot)).collect()
+    }
+
+    // ---- what ends each ----------------------------------------------------------------------------------------------------
+
+    fn balanced(&mut self, close: Option<(usize, Known)>) -> ToDo {
+        ToDo { dial: self.balance(), close }
+    }
+
+    fn balance(&mut self) -> Vec<u64> {
+        if self.closed || self.parked.is_some() {
+            return Vec::new();
+        }
+        if self.refused && self.occupied() == self.dialing() {
+            self.settled.extend(self.waiting.drain(..).map(|(number, _)| (number, End::Refused)));
+        }
+        let missing = self.limits.floor.saturating_sub(self.occupied() - self.dialing());
+        let unserved = self.waiting.len().saturating_sub(self.idle.iter().map(BTreeSet::len).sum());
+        let dial = self.reserve(self.room(missing.max(unserved).max(usize::from(self.asked))));
+        self.asked &= dial.is_empty();
+        dial
+    }
+
+    fn room(&self, wanted: usize) -> usize {
+        let permits = self.limits.max_size.saturating_sub(self.occupied()).min(self.vacant.len());
         let dials = self.limits.dials.saturating_sub(self.dialing());
         wanted.saturating_sub(self.dialing()).min(permits).min(dials)
     }
 
-    pub(super) fn reserve(&mut self, count: usize) -> Vec<u64> {
+    fn reserve(&mut self, count: usize) -> Vec<u64> {
         let reserve = |_| {
             self.tickets += 1;
             self.opening.insert(self.tickets, self.vacant.pop_first().unwrap());
@@ -184,47 +351,4 @@ impl Twin {
         };
         (0..count).map(reserve).collect()
     }
-
-    pub(super) fn balance(&mut self) -> Vec<u64> {
-        if self.closed || self.parked.is_some() {
-            return Vec::new();
-        }
-        if self.refused && self.taken() == self.dialing() {
-            self.settled.extend(self.waiting.drain(..).map(|(number, _)| (number, End::Refused)));
-        }
-        let missing = self.limits.floor.saturating_sub(self.taken() - self.dialing());
-        let unserved = self.waiting.len().saturating_sub(self.idle.iter().map(BTreeSet::len).sum());
-        let dial = self.reserve(self.room(missing.max(unserved).max(usize::from(self.asked))));
-        self.asked &= dial.is_empty();
-        dial
-    }
-
-    /// Why nobody may wait just now.
-    pub(super) fn barred(&self) -> Option<&'static str> {
-        let crowded = self.waiting.len() >= self.limits.max_waiters;
-        let refused = self.refused && self.taken() == self.dialing();
-        let reasons = [(self.closed, "closed"), (refused, "refused"), (crowded, "crowded")];
-        reasons.into_iter().find_map(|(barred, why)| barred.then_some(why))
-    }
-
-    /// Where a waiter that comes back belongs: before all who came after it.
-    pub(super) fn sit(&mut self, number: u64, arrived: u64) {
-        let place = self.waiting.partition_point(|(other, _)| *other < number);
-        self.waiting.insert(place, (number, arrived));
-    }
-
-    /// A last look, then gone.
-    pub(super) fn wait(&mut self, number: u64) -> (End, Vec<u64>) {
-        if let Some(end) = self.settled.remove(&number) {
-            return (end, Vec::new());
-        }
-        self.waiting.retain(|(other, _)| *other != number);
-        let end = (0..self.idle.len()).find_map(|shard| self.take(shard)).map_or(End::TimedOut, End::Granted);
-        (end, self.balance())
-    }
-}
-
-/// What the core's notes say, in the twin's terms.
-pub(super) fn known(notes: Notes) -> Known {
-    Known { generation: notes.generation(), flags: FLAGS.map(|flag| notes.has(flag)) }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::options::{Timeouts, refuse_zero};
+use super::options::{Options, Timeouts, refuse_zero};
 use crate::manager::{Outcome, Verdict};
 
 /// A stream from a pool: what [`TcpManager`](crate::TcpManager) and [`UnixManager`](crate::UnixManager) yield.
@@ -99,7 +99,13 @@ impl Write for Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(socket: Socket, peer: Option<SocketAddr>) -> Self {
+    /// What a dial does last, with a socket that is connected.
+    pub(crate) fn open(socket: Socket, peer: Option<SocketAddr>, options: &Options) -> io::Result<Self> {
+        options.timeouts.set(&socket)?;
+        Ok(Conn::new(socket, peer))
+    }
+
+    fn new(socket: Socket, peer: Option<SocketAddr>) -> Self {
         Conn { socket, peer, dirty: false, retimed: false }
     }
 

@@ -200,7 +200,7 @@ impl TcpManager {
             let keepalive = TcpKeepalive::new().with_time(idle);
             socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES))?;
         }
-        self.options.finish(socket, Some(address))
+        Conn::open(socket, Some(address), &self.options)
     }
 }
 
