@@ -29,6 +29,7 @@ pub struct Builder<M: Manager> {
     reactors: Option<Reactors>,
     max_size: Option<usize>,
     capacity: Option<usize>,
+    max_closing: Option<usize>,
     probe_after: Option<Duration>,
     opening: Opening,
     observer: Option<Arc<dyn Observer>>,
@@ -39,15 +40,16 @@ pub struct Builder<M: Manager> {
 impl<M: Manager> Builder<M> {
     fn new(manager: M) -> Self {
         let opening = Opening::Wait(Duration::from_secs(5));
-        let (shards, reactors, max_size, capacity, probe_after, observer) = (None, None, None, None, None, None);
+        let (shards, reactors, max_size, capacity, max_closing) = (None, None, None, None, None);
+        let (probe_after, observer) = (None, None);
         let settings = Settings::usual();
-        Builder { manager, shards, reactors, max_size, capacity, probe_after, opening, observer, settings }
+        Builder { manager, shards, reactors, max_size, capacity, max_closing, probe_after, opening, observer, settings }
     }
 
     /// The most connections, open and being opened, at a time: 1 to 64,512. Default: twice the shards, at least 8.
     ///
-    /// A connection that is being closed is not counted any more, so a slow farewell keeps nobody waiting; an endpoint with a hard
-    /// limit of its own should allow a few more.
+    /// A connection that is being closed is not counted, so a slow farewell keeps nobody waiting. An endpoint with a hard limit of
+    /// its own should allow [`max_closing`](Builder::max_closing) more.
     pub fn max_size(mut self, connections: usize) -> Self {
         self.max_size = Some(connections);
         self
@@ -103,28 +105,55 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// How long a dial may take, name resolution and login included. Default: 5 s; at least 1 ms.
+    /// How long a dial may take, name resolution and login included. Default: 3 s; at least 1 ms.
+    ///
+    /// A dial that takes longer counts as failed and gives its place to others. What its thread blocks on ends if it is a socket named to
+    /// [`Dial::cut_at_deadline`](crate::Dial::cut_at_deadline), or by what was given to
+    /// [`Dial::at_deadline`](crate::Dial::at_deadline); else the thread hangs until it returns by itself.
     pub fn dial_timeout(mut self, limit: Duration) -> Self {
         self.settings.dial_timeout = limit;
         self
     }
 
-    /// Dials at a time, each on a background thread: 1 to 64. Default: 4.
+    /// Dials at a time, each on a background thread: 1 to 64. Default: 4. Beside them, four times as many that have outlasted their
+    /// time may hang; at that bound no dial begins until one returns, and errors say so.
     pub fn dials_at_once(mut self, dials: usize) -> Self {
         self.settings.dials_at_once = dials;
         self
     }
 
     /// Once no dial has succeeded for this long and no connection is open, callers are told so at once instead of waiting. Default: 1 s.
+    ///
+    /// As long as that is fresh: a dial is under way, or the pause since the last one is not over. A caller that comes when nobody
+    /// has tried for longer waits for a dial of its own.
     pub fn fail_fast_after(mut self, down: Duration) -> Self {
         self.settings.fail_fast_after = down;
         self
     }
 
-    /// How long a connection's [`close`](Manager::close) may take before its watched sockets are shut down under it. Default: 1 s; at
-    /// least 1 ms.
+    /// The longest pause between two dials after an error that the manager calls permanent ([`Manager::is_permanent`]), or while
+    /// connections that nobody uses are lost as soon as they are opened. Default: 30 s; at least 50 ms. Other failures pause for a
+    /// second at most, or for this if it is less.
+    pub fn backoff_max(mut self, pause: Duration) -> Self {
+        self.settings.backoff_max = pause;
+        self
+    }
+
+    /// How long a connection's [`close`](Manager::close) may take, from when it leaves the pool, before its watched sockets are shut
+    /// down under it. Default: 1 s; at least 1 ms. One that still has not ended after as long again is given up; at most 16 of a
+    /// pool's closes hang so, before those after them keep their places (see [`max_closing`](Builder::max_closing)).
     pub fn close_timeout(mut self, limit: Duration) -> Self {
         self.settings.close_timeout = limit;
+        self
+    }
+
+    /// Connections that may still be closing beside `max_size` open ones: 1 to 64,512. Default: a quarter of `max_size`, at least 4.
+    /// So a pool never has more than both together at its endpoint, but for dials that had been given up and succeed after all.
+    ///
+    /// A connection that leaves makes room for the next at once, until there are so many; then the oldest farewell is cut short, and
+    /// the next dial waits for its end.
+    pub fn max_closing(mut self, connections: usize) -> Self {
+        self.max_closing = Some(connections);
         self
     }
 
@@ -204,6 +233,7 @@ impl<M: Manager> Builder<M> {
         within("shards", shards, 1, SHARDS_LIMIT)?;
         let mut settings = self.settings;
         settings.max_size = self.max_size.unwrap_or((2 * shards).max(8));
+        settings.max_closing = self.max_closing.unwrap_or((settings.max_size / 4).max(4));
         settings.probe_after = self.probe_after.unwrap_or_else(|| self.manager.probe_after());
         let capacity = self.capacity.unwrap_or(settings.max_size.clamp(1, SlotId::CAPACITY_LIMIT));
         within("capacity", capacity, 1, SlotId::CAPACITY_LIMIT)?;

@@ -4,6 +4,7 @@
 //! Causes are shared ([`Cause`]): one failed dial is told to every caller that waited for it.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -26,7 +27,8 @@ pub enum BuildError {
         /// What would be allowed.
         limit: String,
     },
-    /// [`Opening::Wait`](crate::Opening::Wait) ran out before `min_idle` connections were open.
+    /// [`Opening::Wait`](crate::Opening::Wait) ran out before `min_idle` connections were open, or the manager called a
+    /// dial's error permanent.
     Opening {
         /// How many were open by then.
         open: usize,
@@ -34,6 +36,10 @@ pub enum BuildError {
         wanted: usize,
         /// How long the build waited.
         waited: Duration,
+        /// Dials under way by then.
+        opening: usize,
+        /// For how long the oldest of them had been.
+        oldest_dial: Option<Duration>,
         /// What the last dial failed with; `None` if none had ended.
         cause: Option<Cause>,
     },
@@ -45,8 +51,12 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BuildError::Setting { name, given, limit } => write!(f, "{name} is {given}, but {limit}"),
-            BuildError::Opening { open, wanted, waited, .. } => {
-                write!(f, "opened {open} of the {wanted} connections to begin with in {} ms", waited.as_millis())
+            BuildError::Opening { open, wanted, waited, opening, oldest_dial, .. } => {
+                write!(f, "opened {open} of the {wanted} connections to begin with in {} ms", waited.as_millis())?;
+                match oldest_dial {
+                    Some(oldest) => write!(f, " ({opening} opening for up to {} ms)", oldest.as_millis()),
+                    None => Ok(()),
+                }
             }
             BuildError::Reactor(_) => write!(f, "could not start a reactor"),
         }
@@ -82,10 +92,19 @@ pub enum GetErrorKind {
 
 /// Why no connection was had.
 ///
-/// Small enough to travel in a register; [`GetErrorKind::Busy`] and [`GetErrorKind::Closed`] allocate nothing.
+/// Small enough to travel in registers; [`GetErrorKind::Busy`] and [`GetErrorKind::Closed`] allocate nothing.
 pub struct GetError {
     kind: GetErrorKind,
+    busy: Busy,
     detail: Option<Box<Detail>>,
+}
+
+/// What "busy" means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Busy {
+    InUse,
+    NoneOpen,
+    Paused,
 }
 
 /// What the pool looked like when a wait ended badly.
@@ -94,19 +113,27 @@ pub(crate) struct Detail {
     pub(crate) waited: Duration,
     pub(crate) open: usize,
     pub(crate) idle: usize,
+    pub(crate) opening: usize,
+    pub(crate) oldest_dial: Option<Duration>,
     pub(crate) waiting: usize,
+    pub(crate) closing: usize,
+    pub(crate) paused: bool,
     pub(crate) held_here: usize,
     pub(crate) cause: Option<Cause>,
 }
 
 impl GetError {
-    pub(crate) fn bare(kind: GetErrorKind) -> Self {
-        GetError { kind, detail: None }
+    pub(crate) fn closed() -> Self {
+        GetError { kind: GetErrorKind::Closed, busy: Busy::InUse, detail: None }
+    }
+
+    pub(crate) fn busy(busy: Busy) -> Self {
+        GetError { kind: GetErrorKind::Busy, busy, detail: None }
     }
 
     #[cold]
     pub(crate) fn detailed(kind: GetErrorKind, detail: Detail) -> Self {
-        GetError { kind, detail: Some(Box::new(detail)) }
+        GetError { kind, busy: Busy::InUse, detail: Some(Box::new(detail)) }
     }
 
     /// What went wrong, to match on.
@@ -136,33 +163,51 @@ impl fmt::Debug for GetError {
     }
 }
 
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} open, {} idle", self.open, self.idle)?;
+        if self.opening > 0 {
+            write!(f, ", {} opening", self.opening)?;
+        }
+        if let Some(oldest) = self.oldest_dial {
+            write!(f, " for up to {} ms", oldest.as_millis())?;
+        }
+        write!(f, ", {} waiting", self.waiting)?;
+        if self.closing > 0 {
+            write!(f, ", {} closing", self.closing)?;
+        }
+        if self.paused { f.write_str(", paused") } else { Ok(()) }
+    }
+}
+
 impl fmt::Display for GetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let none = Detail::default();
         let detail = self.detail.as_deref().unwrap_or(&none);
-        let counts = |f: &mut fmt::Formatter<'_>| {
-            write!(f, " ({} open, {} idle, {} waiting)", detail.open, detail.idle, detail.waiting)
-        };
         match self.kind {
-            GetErrorKind::Busy => f.write_str("every connection is in use"),
+            GetErrorKind::Busy => f.write_str(match self.busy {
+                Busy::InUse => "every connection is in use",
+                Busy::NoneOpen => "no connection is open yet",
+                Busy::Paused => "the pool is paused",
+            }),
             GetErrorKind::Closed => f.write_str("the pool is closed"),
             GetErrorKind::Refused => {
-                f.write_str(match detail.cause {
+                let why = match detail.cause {
                     Some(_) => "the manager refuses this caller",
                     None => "too many callers wait for a connection already",
-                })?;
-                counts(f)
+                };
+                write!(f, "{why} ({detail})")
             }
             GetErrorKind::Down => {
                 f.write_str("no connection can be opened")?;
                 if detail.waited.as_millis() > 0 {
                     write!(f, ", after {} ms of waiting", detail.waited.as_millis())?;
                 }
-                counts(f)
+                write!(f, " ({detail})")
             }
             GetErrorKind::TimedOut => {
                 write!(f, "timed out after {} ms waiting for a connection", detail.waited.as_millis())?;
-                counts(f)?;
+                write!(f, " ({detail})")?;
                 if detail.held_here > 0 {
                     write!(f, ", {} of {} held by this thread", detail.held_here, detail.open)?;
                 }
@@ -190,5 +235,70 @@ impl From<GetError> for io::Error {
             GetErrorKind::Closed => io::ErrorKind::BrokenPipe,
         };
         io::Error::new(kind, error)
+    }
+}
+
+/// Why [`Pool::with`](crate::Pool::with) has no result: no connection was had, or the closure failed.
+///
+/// Its text and its `source()` are those of the error inside, so that a reporter that walks the chain prints each once. `?` turns
+/// it into a boxed error, into `anyhow`'s and its kin, and into an [`io::Error`], which stays itself if the closure's error was one.
+/// [`flatten`](UseError::flatten) makes it the closure's own type, where that can hold a [`GetError`].
+#[derive(Debug)]
+pub enum UseError<E> {
+    /// No connection was had, and the closure did not run.
+    Get(GetError),
+    /// What the closure returned.
+    Use(E),
+}
+
+impl<E: From<GetError>> UseError<E> {
+    /// The closure's own error type, for both.
+    ///
+    /// For closures that return `anyhow`'s error, a boxed one, or an enum of the caller's that has a `From<GetError>`:
+    /// `pool.with(|conn| …).map_err(UseError::flatten)?`.
+    pub fn flatten(self) -> E {
+        match self {
+            UseError::Get(error) => error.into(),
+            UseError::Use(error) => error,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for UseError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UseError::Get(error) => error.fmt(f),
+            UseError::Use(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for UseError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            UseError::Get(error) => error.source(),
+            UseError::Use(error) => error.source(),
+        }
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<UseError<E>> for io::Error {
+    /// An `io::Error` stays itself; a [`GetError`] becomes what its own conversion says; anything else is wrapped, as `Other`.
+    fn from(error: UseError<E>) -> io::Error {
+        let error = match error {
+            UseError::Get(error) => return error.into(),
+            UseError::Use(error) => error,
+        };
+        let mut error = Some(error);
+        if let Some(io) = (&mut error as &mut dyn Any).downcast_mut::<Option<io::Error>>().and_then(Option::take) {
+            return io;
+        }
+        if let Some(get) = (&mut error as &mut dyn Any).downcast_mut::<Option<GetError>>().and_then(Option::take) {
+            return get.into();
+        }
+        match error {
+            Some(error) => io::Error::other(error),
+            None => unreachable!("it is taken only where it is returned"),
+        }
     }
 }

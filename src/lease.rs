@@ -1,6 +1,7 @@
 //! A lease: the time for which one thread has a connection to itself.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -100,8 +101,6 @@ pub struct Lease<'p, M: Manager> {
     claim: Option<Claim>,
     condemned: bool,
     failed: bool,
-    /// The thread was unwinding already when the lease began, so that a panic during it cannot be told from `thread::panicking()`.
-    panicking: bool,
     /// A lease is to threads what the connection is.
     _connection: PhantomData<M::Connection>,
 }
@@ -124,6 +123,14 @@ impl<'p, M: Manager> Loan<'p, M> {
         match &mut self.claim {
             Some(claim) => connection_mut(self.slot, claim),
             None => unreachable!("a loan has its connection until it ends"),
+        }
+    }
+
+    /// The use has returned this error.
+    #[inline(always)]
+    pub(crate) fn end_failed(mut self, error: &dyn Any) {
+        if let Some(claim) = self.claim.take() {
+            self.pool.check_in_failed(claim, self.slot, error);
         }
     }
 
@@ -179,14 +186,38 @@ impl<'p, M: Manager> Lease<'p, M> {
 
     #[inline]
     fn new(pool: Holder<'_, M>, claim: Claim) -> Lease<'_, M> {
-        let panicking = std::thread::panicking();
-        Lease { pool, claim: Some(claim), condemned: false, failed: false, panicking, _connection: PhantomData }
+        Lease { pool, claim: Some(claim), condemned: false, failed: false, _connection: PhantomData }
     }
 
-    /// The use has failed: `on_return` will be told.
-    #[inline]
-    pub(crate) fn fail(&mut self) {
-        self.failed = true;
+    /// The use has returned this error, and ends.
+    pub(crate) fn end_failed(mut self, error: &dyn Any) {
+        if !self.condemned
+            && let Some(claim) = self.claim.take()
+        {
+            let slot = self.pool.slot(&claim);
+            self.pool.check_in_failed(claim, slot, error);
+        }
+    }
+
+    /// The use has ended well, unless it was said to have failed.
+    pub(crate) fn end(mut self) {
+        if let Some(claim) = self.claim.take() {
+            if self.condemned {
+                self.pool.check_in_condemned(claim);
+            } else {
+                self.pool.check_in_lease(claim, self.outcome());
+            }
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        if self.failed { Outcome::Failed } else { Outcome::Done }
+    }
+
+    /// Says that the use has failed: when the lease ends, [`Manager::on_return`] is told so, by whose default the connection is
+    /// closed. For what a dropped lease does not say by itself: `get()` and a `?` out of the function look like a use that ended well.
+    pub fn fail(lease: &mut Self) {
+        lease.failed = true;
     }
 
     /// Ends the lease and has the connection closed, whatever `on_return` would say. Another is opened when one is needed.
@@ -207,14 +238,16 @@ impl<'p, M: Manager> Lease<'p, M> {
         }
     }
 
-    /// Whether the watch has seen the peer hang up. A request that failed on a stale lease before any byte of an answer came may be tried
-    /// again on another one.
+    /// Whether the watch has seen the peer hang up. Not true of a lease that the pool itself has cut short.
     ///
-    /// The caller's own read may know it before the reactor does: an end of the stream, a reset or a broken pipe before the first byte
-    /// says the same. One load; a connection that nobody watches never looks stale.
+    /// It says that no answer will come any more, not that the request was not carried out: a server may execute it and then hang up.
+    /// So a request on a stale lease may be tried again on another one only if it may be carried out twice.
+    ///
+    /// The caller's own read may know of the hang-up before the reactor does. One load; a connection that nobody watches never looks
+    /// stale.
     pub fn stale(lease: &Self) -> bool {
-        let claim = lease.claim.as_ref();
-        claim.is_some_and(|claim| lease.pool.slot(claim).notes().has(Notes::DEAD))
+        let notes = lease.claim.as_ref().map(|claim| lease.pool.slot(claim).notes());
+        notes.is_some_and(|notes| notes.has(Notes::DEAD) && !notes.has(Notes::CUT))
     }
 }
 
@@ -247,15 +280,10 @@ impl<M: Manager> Drop for Lease<'_, M> {
         if self.condemned {
             return self.pool.check_in_condemned(claim);
         }
-        let how = if std::thread::panicking() && !self.panicking {
-            Outcome::Panicked
-        } else if self.failed {
-            Outcome::Failed
-        } else {
-            Outcome::Done
-        };
-        let slot = self.pool.slot(&claim);
-        self.pool.check_in(claim, slot, how);
+        // Also of a lease that began while its thread was unwinding, in somebody's `Drop`: whether the use inside has panicked too
+        // cannot be told, and a connection is cheaper than a reply to somebody else's request.
+        let how = if std::thread::panicking() { Outcome::Panicked } else { self.outcome() };
+        self.pool.check_in_lease(claim, how);
     }
 }
 

@@ -94,7 +94,7 @@ mod watch;
 
 pub use builder::Builder;
 pub use docs::guide;
-pub use error::{BuildError, Cause, GetError, GetErrorKind};
+pub use error::{BuildError, Cause, GetError, GetErrorKind, UseError};
 pub use lease::Lease;
 pub use manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
 pub use map::PoolMap;

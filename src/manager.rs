@@ -4,10 +4,13 @@
 //! under a lock of the pool or on a reactor; a panic in any of them costs that one connection and nothing else.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
+use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use crate::error::Cause;
 use crate::watch::duplicate::{Cut, Duplicate};
 use crate::watch::source::Interest;
 
@@ -23,8 +26,23 @@ pub trait Manager: Send + Sync + 'static {
     /// Opens a connection, ready for use: greeting read, login done.
     ///
     /// Runs on a background thread, several at a time, and may block, but should keep to [`Dial::remaining`]: a dial that
-    /// outlasts it counts as failed and gives its permit back.
+    /// outlasts it counts as failed and gives its permit back. Its thread cannot be taken back: one that hangs is left alone, and at
+    /// most four times `dials_at_once` of them may hang, after which no dial begins until one returns. A client without a
+    /// timeout of its own for the login can have its dial ended by [`Dial::cut_at_deadline`] or [`Dial::at_deadline`].
     fn connect(&self, dial: &Dial<'_>) -> Result<Self::Connection, Self::Error>;
+
+    /// Whether this error of [`connect`](Manager::connect) will not go away by itself: a wrong password, a database that does not
+    /// exist. The default says no.
+    ///
+    /// Such an error fails [`build`](crate::Builder::build) at once, and all callers while no connection is open. Demand does not
+    /// hasten the next dial, and the pauses grow up to [`backoff_max`](crate::Builder::backoff_max), so that no account gets locked
+    /// by its own pool. [`Pool::replace_manager`](crate::Pool::replace_manager) begins anew at once.
+    ///
+    /// Runs on a background thread, after each failed dial. Must not block.
+    fn is_permanent(&self, error: &Self::Error) -> bool {
+        let _ = error;
+        false
+    }
 
     /// Names the descriptors whose closing means that the connection is dead. The default names none: unwatched.
     ///
@@ -45,7 +63,11 @@ pub trait Manager: Send + Sync + 'static {
     }
 
     /// Judges a connection that a caller is about to get: `Keep` hands it over; `Discard` closes it, and the next one is tried within
-    /// the same deadline; `Err` refuses the caller, with this error, while the connection stays in the pool.
+    /// the same deadline; `Refuse` closes it, and the caller fails with the reason; `Err` refuses the caller, with this error, while
+    /// the connection stays in the pool.
+    ///
+    /// One that is discarded before anybody has used it counts as a failed dial, with the reason that a
+    /// [`DiscardFor`](Verdict::DiscardFor) gives: else a pool of which every connection is no good would dial for ever.
     ///
     /// Runs on the caller's thread at every checkout. May block; the caller's deadline covers it: none starts after it, and one
     /// that overruns the pool's `wait_timeout` has its socket shut down by the next sweep. The default costs nothing.
@@ -70,6 +92,20 @@ pub trait Manager: Send + Sync + 'static {
     fn ping(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
         let _ = connection;
         Ok(())
+    }
+
+    /// Judges a connection that comes back from a closure of [`with`](crate::Pool::with) which returned this error. Instead of
+    /// [`on_return`](Manager::on_return), to which the default passes it on as [`Outcome::Failed`].
+    ///
+    /// For a client whose errors tell whether an exchange is half done: a duplicate key costs no connection, a broken pipe does.
+    /// `error` is the closure's own error, of whatever type the caller has chosen (`error.downcast_ref::<E>()`); one that wraps
+    /// the client's hides it. So where the *connection* can tell (`is_closed`, a dirty mark, a transaction status), ask it.
+    ///
+    /// Runs on the returning thread; should not block.
+    #[inline]
+    fn on_error(&self, connection: &mut Self::Connection, error: &dyn Any) -> Verdict {
+        let _ = error;
+        self.on_return(connection, Outcome::Failed)
     }
 
     /// Judges a connection that comes back.
@@ -106,13 +142,42 @@ pub trait Manager: Send + Sync + 'static {
 }
 
 /// What becomes of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// Two verdicts are equal if they are of the same kind, whatever their reasons.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It stays in the pool.
     Keep,
     /// It is closed, and another opened when one is needed.
     Discard,
+    /// The same, for this reason: told to the observer ([`Event::Discarded`](crate::Event::Discarded)) and, where nobody has used the
+    /// connection yet, to callers, as why no connection is to be had.
+    DiscardFor(Cause),
+    /// From [`on_checkout`](Manager::on_checkout): the same, and this caller is refused with the reason instead of being given
+    /// another connection. From other hooks: as [`DiscardFor`](Verdict::DiscardFor).
+    Refuse(Cause),
 }
+
+impl Verdict {
+    /// [`DiscardFor`](Verdict::DiscardFor), with any error or text as the reason: `Verdict::discard("a read-only replica")`.
+    pub fn discard(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Verdict {
+        Verdict::DiscardFor(Cause::from(reason.into()))
+    }
+
+    /// [`Refuse`](Verdict::Refuse), with any error or text as the reason.
+    pub fn refuse(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Verdict {
+        Verdict::Refuse(Cause::from(reason.into()))
+    }
+}
+
+impl PartialEq for Verdict {
+    fn eq(&self, other: &Verdict) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl Eq for Verdict {}
 
 /// How the use of a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -229,6 +294,14 @@ impl<'a> Dial<'a> {
     pub fn cut_at_deadline(&self, socket: impl AsFd) -> io::Result<()> {
         self.cut.add(socket.as_fd().try_clone_to_owned()?);
         Ok(())
+    }
+
+    /// Calls `end` once the dial is overdue, for a client that can be ended by means of its own only (a cancel handle, a child to be
+    /// killed). Dropped uncalled when [`connect`](Manager::connect) returns in time.
+    ///
+    /// Runs on a background thread; may block. Called at once, on this thread, if the deadline has passed already.
+    pub fn at_deadline(&self, end: impl FnOnce() + Send + 'static) {
+        self.cut.add_call(end);
     }
 }
 

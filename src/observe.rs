@@ -70,12 +70,14 @@ pub enum Event {
     Discarded {
         /// Why.
         why: CloseReason,
+        /// What the hook that discarded it said, or its ping failed with.
+        cause: Option<Cause>,
     },
     /// A connection that left the pool has been closed.
     Closed {
         /// Why it had left.
         why: CloseReason,
-        /// How long [`Manager::close`](crate::Manager::close) took.
+        /// How long that took from when it left, its wait for a background thread included.
         took: Duration,
     },
     /// A lease has been held for longer than `hold_limit`.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::error::BuildError;
+use crate::lockfree::bits::SlotId;
 
 /// How a pool opens its first connections.
 ///
@@ -44,8 +45,12 @@ pub struct Settings {
     pub dials_at_once: usize,
     /// When callers are refused instead of waiting.
     pub fail_fast_after: Duration,
+    /// The longest pause between two dials.
+    pub backoff_max: Duration,
     /// How long a close may take.
     pub close_timeout: Duration,
+    /// Connections being closed beside those that are open.
+    pub max_closing: usize,
     /// How long a connection lies idle before a checkout peeks at it.
     pub probe_after: Duration,
     /// How long a connection may lie idle.
@@ -72,7 +77,7 @@ pub(crate) const PINGS_AT_ONCE: usize = 4;
 pub(crate) const SHARDS_LIMIT: usize = 1_024;
 
 impl Settings {
-    /// The defaults, but for `max_size`, which depends on the shards.
+    /// The defaults, but for `max_size`, which depends on the shards, and `max_closing`, which depends on `max_size`.
     pub(crate) fn usual() -> Self {
         Settings {
             max_size: 0,
@@ -80,10 +85,12 @@ impl Settings {
             wait_timeout: Duration::from_secs(1),
             max_waiters: usize::MAX,
             handoff_after: Duration::from_millis(1),
-            dial_timeout: Duration::from_secs(5),
+            dial_timeout: Duration::from_secs(3),
             dials_at_once: 4,
             fail_fast_after: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(30),
             close_timeout: Duration::from_secs(1),
+            max_closing: 0,
             probe_after: Duration::ZERO,
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             max_lifetime: Some(Duration::from_secs(30 * 60)),
@@ -105,6 +112,8 @@ impl Settings {
             return Err(BuildError::Setting { name: "min_idle", given: self.min_idle.to_string(), limit });
         }
         within("dials_at_once", self.dials_at_once, 1, 64)?;
+        within("max_closing", self.max_closing, 1, SlotId::CAPACITY_LIMIT)?;
+        at_least("backoff_max", Some(self.backoff_max), Duration::from_millis(50))?;
         at_least("dial_timeout", Some(self.dial_timeout), Duration::from_millis(1))?;
         at_least("close_timeout", Some(self.close_timeout), Duration::from_millis(1))?;
         at_least("idle_timeout", self.idle_timeout, Duration::from_millis(10))?;

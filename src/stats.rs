@@ -23,6 +23,8 @@ pub struct Stats {
     pub opening: usize,
     /// Callers that wait.
     pub waiting: usize,
+    /// Connections that have left the pool and are not closed yet.
+    pub closing: usize,
     /// The fewest idle connections that a sweep or a caller who had to wait has seen since the snapshot before this one; by as
     /// many the pool could be smaller.
     pub idle_low: usize,
@@ -122,12 +124,13 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row =
             |f: &mut fmt::Formatter<'_>, name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<24}{value:>14}");
-        let states: [(&str, usize); 6] = [
+        let states: [(&str, usize); 7] = [
             ("open", self.open),
             ("  idle", self.idle),
             ("  leased", self.leased),
             ("opening", self.opening),
             ("waiting", self.waiting),
+            ("closing", self.closing),
             ("fewest idle", self.idle_low),
         ];
         states.iter().try_for_each(|(name, value)| row(f, name, value))?;

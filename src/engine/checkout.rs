@@ -4,20 +4,21 @@
 //! no allocation. Everything else is `#[cold]`: a note to act on, a shard that is empty, somebody who waits.
 #![forbid(unsafe_code)]
 
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
 use super::counters::Count;
-use super::resident::{Resident, Withheld};
-use crate::error::{Cause, GetError, GetErrorKind};
+use super::dialing::DialError;
+use super::resident::{Resident, Unfit, Withheld};
+use crate::error::{Cause, GetError};
 use crate::lockfree::bag::{Claim, Fate, Slot};
 use crate::lockfree::bits::Notes;
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::observe::Event;
 use crate::os::clock::{self, nanos, until};
+use crate::os::contain::{Panicked, contain};
 use crate::os::thread;
 use crate::sync::Nap;
 
@@ -29,6 +30,38 @@ pub(crate) enum Patience {
     /// This long; zero means not at all.
     Only(Duration),
 }
+
+/// The times of one checkout that has left the fast path.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    begun: u64,
+    /// It waits until then; not at all if it has begun no earlier.
+    deadline: u64,
+    /// Its hooks end by then.
+    hooks_end: u64,
+}
+
+impl Limits {
+    fn begin(patience: Patience, wait_timeout: Duration) -> Self {
+        /// For whoever does not wait, in a pool where nobody does.
+        const USUAL: Duration = Duration::from_secs(1);
+        let begun = clock::now();
+        let limit = match patience {
+            Patience::Only(limit) => limit,
+            Patience::Usual => wait_timeout,
+        };
+        let hooks = [limit, wait_timeout].into_iter().find(|limit| !limit.is_zero()).unwrap_or(USUAL);
+        let after = |limit: Duration| begun.saturating_add(nanos(limit));
+        Limits { begun, deadline: after(limit), hooks_end: after(hooks) }
+    }
+
+    fn waits(self) -> bool {
+        self.deadline > self.begun
+    }
+}
+
+/// A manager whose checkout hook takes longer is timed from then on: longer than any that does no I/O.
+const QUICK: Duration = Duration::from_micros(20);
 
 /// Why the fast path has no connection for its caller.
 #[derive(Debug)]
@@ -87,8 +120,8 @@ impl<M: Manager> Engine<M> {
             Miss::Nothing => self.check_out_slow(None, patience),
             Miss::Noted(claim) => self.check_out_slow(Some(claim), patience),
             Miss::Withheld(claim, withheld) => match self.withhold(claim, withheld) {
-                Some(cause) => Err(self.refused(cause)),
-                None => self.check_out_slow(None, patience),
+                Taken::Refused(cause) => Err(self.refused(cause)),
+                Taken::Fit(_) | Taken::Gone => self.check_out_slow(None, patience),
             },
         }
     }
@@ -100,19 +133,23 @@ impl<M: Manager> Engine<M> {
         slot.resident_mut(claim).judge_checkout()
     }
 
-    /// The manager does not let the caller have it. The cause, if the caller is refused and the connection stays; else it is gone.
+    /// The manager does not let the caller have it.
     #[cold]
-    fn withhold(&self, claim: Claim, withheld: Withheld) -> Option<Cause> {
+    fn withhold(&self, claim: Claim, withheld: Withheld) -> Taken {
         self.turns_choosy();
         match withheld {
-            Withheld::Unfit(why) => {
-                self.evict_noted(claim, why);
-                None
+            Withheld::Unfit(unfit) => {
+                self.discard(claim, unfit);
+                Taken::Gone
+            }
+            Withheld::Useless(cause) => {
+                self.discard(claim, Unfit { why: CloseReason::Discarded, cause: Some(Cause::clone(&cause)) });
+                Taken::Refused(cause)
             }
             Withheld::Refused(cause) => {
                 self.slot(&claim).hold_by_pool(&claim);
                 self.perform(self.bag.give_or_evict(claim, self.here(), clock::now));
-                Some(cause)
+                Taken::Refused(cause)
             }
         }
     }
@@ -121,22 +158,18 @@ impl<M: Manager> Engine<M> {
     #[cold]
     fn check_out_slow(&self, taken: Option<Claim>, patience: Patience) -> Result<Claim, GetError> {
         let shard = self.here();
-        let begun = clock::now();
-        let limit = match patience {
-            Patience::Only(limit) => limit,
-            Patience::Usual => self.live.settings().wait_timeout,
-        };
+        let limits = Limits::begin(patience, self.live.settings().wait_timeout);
         let (mut taken, mut tries) = (taken, 0);
         while let Some(claim) = taken.or_else(|| self.bag.take(shard)).or_else(|| self.steal(shard)) {
-            match self.look_over(claim) {
+            match self.look_over(claim, limits) {
                 Taken::Fit(fit) => return Ok(fit),
                 Taken::Refused(cause) => return Err(self.refused(cause)),
                 // No hook begins after the caller's deadline, so nothing more is taken. A caller that does not wait takes what it finds.
-                Taken::Gone if !limit.is_zero() && until(clock::now(), begun) >= limit => {
-                    return Err(self.timed_out(begun));
+                Taken::Gone if clock::now() >= limits.hooks_end => {
+                    return Err(if limits.waits() { self.timed_out(limits.begun) } else { self.busy() });
                 }
                 // A manager that discards all it is shown must not keep a caller who would not wait for as long as others are dialed.
-                Taken::Gone if limit.is_zero() && tries > self.bag.capacity() => break,
+                Taken::Gone if !limits.waits() && tries > self.bag.capacity() => break,
                 Taken::Gone => (taken, tries) = (None, tries + 1),
             }
         }
@@ -144,7 +177,7 @@ impl<M: Manager> Engine<M> {
         // No spinning first, for a return that may be near: on 2 cores under load, echo round trips, 2 µs of it cost 16 threads on
         // 4 connections 5 % of their throughput and 10 µs cost 15 %, 64 threads 14 and 40 %, and made the longest waits longer;
         // 3 threads on 2 gained nothing.
-        if limit.is_zero() { Err(self.busy()) } else { self.wait(begun, limit) }
+        if limits.waits() { self.wait(limits) } else { Err(self.busy()) }
     }
 
     /// Takes from another shard: those that share this one's L3 first, each time beginning at another one.
@@ -160,32 +193,65 @@ impl<M: Manager> Engine<M> {
     }
 
     /// Looks at what is noted of a connection, then hands it over.
-    fn look_over(&self, mut claim: Claim) -> Taken {
+    fn look_over(&self, mut claim: Claim, limits: Limits) -> Taken {
         let slot = self.bag.slot(claim.slot());
         let notes = slot.notes();
         if notes.is_leaving() {
-            self.evict_noted(claim, CloseReason::Discarded);
+            self.discard(claim, Unfit::new(CloseReason::Discarded));
             return Taken::Gone;
         }
-        if notes.has(Notes::AGED) || notes.has(Notes::PROBE) {
-            slot.hold(&claim, thread::number());
-            if let Err(why) = slot.resident_mut(&mut claim).look_for_data() {
-                self.evict_noted(claim, why);
-                return Taken::Gone;
-            }
+        slot.hold(&claim, thread::number());
+        if (notes.has(Notes::AGED) || notes.has(Notes::PROBE))
+            && let Err(unfit) = slot.resident_mut(&mut claim).look_for_data()
+        {
+            self.discard(claim, unfit);
+            return Taken::Gone;
         }
         self.freshen(&claim, notes);
-        match self.ask_manager(&mut claim, slot) {
-            Err(withheld) => self.withhold(claim, withheld).map_or(Taken::Gone, Taken::Refused),
+        let judged = if notes.has(Notes::TIMED) || notes.has(Notes::FRESH) {
+            self.ask_manager_in_time(&mut claim, slot, limits)
+        } else {
+            self.ask_manager(&mut claim, slot)
+        };
+        match judged {
+            Err(withheld) => self.withhold(claim, withheld),
             Ok(()) if slot.notes().is_leaving() => {
-                self.evict_noted(claim, CloseReason::Discarded);
+                self.discard(claim, Unfit::new(CloseReason::Discarded));
                 Taken::Gone
             }
             Ok(()) => {
+                if notes.has(Notes::FRESH) {
+                    self.bag.clear(&claim, Notes::FRESH);
+                    self.dialing.proven();
+                }
                 slot.begin_use(&claim);
                 Taken::Fit(claim)
             }
         }
+    }
+
+    /// Asks the manager with an eye on the clock: its sockets are shut down under it when the caller's time is up.
+    #[cold]
+    fn ask_manager_in_time(
+        &self,
+        claim: &mut Claim,
+        slot: &Slot<Resident<M>>,
+        limits: Limits,
+    ) -> Result<(), Withheld> {
+        let resident = slot.resident_mut(claim);
+        let sockets = Arc::clone(&resident.sockets);
+        let begun = clock::now();
+        let judged = self.upkeep.run_hook(&sockets, limits.hooks_end, || resident.judge_checkout());
+        let ended = clock::now();
+        if until(ended, begun) > QUICK {
+            self.turns_choosy();
+        }
+        if ended < limits.hooks_end {
+            return judged;
+        }
+        self.counters.add(Count::HooksOverran);
+        self.observing.tell(|| Event::HookOverran { thread: thread::name(thread::number()) });
+        Err(Withheld::Unfit(Unfit::new(CloseReason::HeldTooLong)))
     }
 
     /// The manager has discarded or refused at checkout, so its hook is more than the default, and may take its time. From now on the clock
@@ -211,16 +277,17 @@ impl<M: Manager> Engine<M> {
 
     // ---- in line -----------------------------------------------------------------------------------------------------------
 
-    fn wait(&self, begun: u64, limit: Duration) -> Result<Claim, GetError> {
-        let deadline = begun.saturating_add(nanos(limit));
+    fn wait(&self, limits: Limits) -> Result<Claim, GetError> {
         let before = self.waits.enter();
-        let outcome = self.wait_in_line(begun, deadline, before);
+        let outcome = self.wait_in_line(limits, before);
         self.waits.leave();
         outcome
     }
 
-    fn wait_in_line(&self, begun: u64, deadline: u64, before: usize) -> Result<Claim, GetError> {
+    fn wait_in_line(&self, limits: Limits, before: usize) -> Result<Claim, GetError> {
+        let Limits { begun, deadline, .. } = limits;
         if let Err(cause) = self.admission(before) {
+            self.ask();
             return Err(self.refused(cause));
         }
         let (seat, duty) = match self.bag.enqueue(begun) {
@@ -245,7 +312,7 @@ impl<M: Manager> Engine<M> {
                     self.perform(self.bag.give_or_evict(claim, self.here(), clock::now));
                     break Err(self.timed_out(begun));
                 }
-                Fate::Granted(claim) => match self.look_over(claim) {
+                Fate::Granted(claim) => match self.look_over(claim, limits) {
                     Taken::Fit(fit) => break Ok(fit),
                     Taken::Refused(cause) => break Err(self.refused(cause)),
                     Taken::Gone if clock::now() >= deadline => break Err(self.timed_out(begun)),
@@ -253,8 +320,12 @@ impl<M: Manager> Engine<M> {
                     Taken::Gone => self.perform(self.bag.rejoin(&seat)),
                 },
                 Fate::Open => {}
-                Fate::Closed => break Err(GetError::bare(GetErrorKind::Closed)),
-                Fate::Refused(cause) => break Err(self.down(begun, cause)),
+                Fate::Closed => break Err(GetError::closed()),
+                Fate::Refused(told) => {
+                    // Nobody waits any more, so nobody would dial.
+                    self.ask();
+                    break Err(self.down(begun, &told));
+                }
                 Fate::TimedOut => break Err(self.timed_out(begun)),
             }
         };
@@ -271,12 +342,12 @@ impl<M: Manager> Engine<M> {
 
     /// Asks the manager whether this caller may wait.
     fn admission(&self, before: usize) -> Result<(), Cause> {
-        let manager = self.live.manager();
-        let ask = || manager.on_wait(before);
-        match catch_unwind(AssertUnwindSafe(ask)) {
+        // The manager itself, not a guard: the hook may take its time, and what is replaced meanwhile is dropped here.
+        let manager = self.live.manager_full();
+        match contain(|| manager.on_wait(before)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Arc::new(error)),
-            Err(_) => Err(Arc::new(io::Error::other("on_wait panicked"))),
+            Err(Panicked) => Err(Arc::new(DialError::Panicked("on_wait"))),
         }
     }
 
@@ -287,6 +358,27 @@ impl<M: Manager> Engine<M> {
     pub(crate) fn check_in(&self, mut claim: Claim, slot: &Slot<Resident<M>>, how: Outcome) {
         slot.end_use(&claim);
         let judged = slot.resident_mut(&mut claim).judge_return(how);
+        self.check_in_judged(claim, slot, judged);
+    }
+
+    /// The same from a lease, which may come back on another thread than it was taken on.
+    #[inline]
+    pub(crate) fn check_in_lease(&self, claim: Claim, how: Outcome) {
+        let slot = self.bag.slot(claim.slot());
+        slot.hold(&claim, thread::number());
+        self.check_in(claim, slot, how);
+    }
+
+    /// The same from a use that returned this error.
+    #[inline(always)]
+    pub(crate) fn check_in_failed(&self, mut claim: Claim, slot: &Slot<Resident<M>>, error: &dyn Any) {
+        slot.end_use(&claim);
+        let judged = slot.resident_mut(&mut claim).judge_error(error);
+        self.check_in_judged(claim, slot, judged);
+    }
+
+    #[inline(always)]
+    fn check_in_judged(&self, claim: Claim, slot: &Slot<Resident<M>>, judged: Result<(), Unfit>) {
         if judged.is_ok() && slot.notes().is_clean() {
             self.bag.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
         } else {
@@ -296,13 +388,13 @@ impl<M: Manager> Engine<M> {
 
     /// It must leave, or something is noted of it.
     #[cold]
-    fn check_in_slow(&self, claim: Claim, judged: Result<(), CloseReason>) {
-        let notes = self.bag.slot(claim.slot()).notes();
-        if notes.is_leaving() {
-            return self.evict_noted(claim, CloseReason::Discarded);
+    fn check_in_slow(&self, claim: Claim, judged: Result<(), Unfit>) {
+        let notes = self.slot(&claim).notes();
+        if let Err(unfit) = judged {
+            return self.discard(claim, unfit);
         }
-        if let Err(why) = judged {
-            return self.evict(claim, why);
+        if notes.is_leaving() {
+            return self.discard(claim, Unfit::new(CloseReason::Discarded));
         }
         self.freshen(&claim, notes);
         self.perform(self.bag.give(claim, self.here(), clock::now));

@@ -1,30 +1,46 @@
 //! Closing: the ends of connections, on background threads, each with a deadline.
 //!
 //! Some clients block in their farewell until the peer answers, so a close may take for ever, and must not be on anybody's way:
-//! not a caller's, not a reactor's, not another pool's. A few background threads a pool close one connection after another; each
-//! close has `close_timeout`, after which the sockets that the pool registrations are shut down under it.
+//! not a caller's, not a reactor's, not another pool's. A few background threads a pool close one connection after another.
+//!
+//! **Each end is bounded from its beginning.** A farewell has `close_timeout` from the moment when its connection left the pool, whether
+//! its turn has come by then or not; after that the sockets that the pool watches are shut down under it. One that still does not
+//! end, for as long again, *hangs*: its thread is given up, and its place is free. Few may hang; beyond that the places are kept, so
+//! that a client that never lets go of its descriptors cannot make the pool take ever more of them.
+//!
+//! **Room.** A connection that is being closed still has its descriptors and its place at the peer. So the bag counts them until they
+//! are closed, and dials only while there is room. Where a dial waits for room, the oldest farewell is cut short.
 //!
 //! The order: the watch ends, then the manager closes the connection, then the pool's duplicates of its sockets go. The peer sees the
-//! end when the last of them closes. A connection whose peer has hung up has its sockets shut down before, so its farewell
-//! cannot block.
+//! end when the last of them closes. A connection whose peer has hung up has its sockets shut down at once, so its farewell cannot
+//! block.
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use super::resident::Resident;
-use super::upkeep::deadlines::Deadlines;
+use crate::error::Cause;
 use crate::manager::{CloseReason, Manager};
 use crate::observe::{Event, Observing};
 use crate::os::background;
-use crate::os::clock::{self, nanos};
+use crate::os::clock::{self, NEVER, nanos};
+use crate::os::contain::contain;
 use crate::settings::CLOSES_AT_ONCE;
 use crate::sync::lock;
 use crate::watch::duplicate::Duplicate;
 use crate::watch::reactor::{Handler, Reactor, Reactors};
+
+/// Who is told, once for each connection, that it is closed or has been given up: the pool, which counts them.
+pub(crate) trait Room: Send + Sync {
+    /// There is room for one more.
+    fn closed(&self);
+
+    /// Lets go of this handle. If it is the last one, what it holds of the user's must not be dropped on this thread.
+    fn release(self: Arc<Self>);
+}
 
 /// Closes the connections of one pool. Outlives the pool until the last of them is closed.
 pub(crate) struct Closer<M: Manager> {
@@ -32,9 +48,10 @@ pub(crate) struct Closer<M: Manager> {
     state: Mutex<State<M>>,
     /// Rung when the last close has ended.
     finished: Condvar,
-    running: Deadlines,
-    counts: [AtomicU64; CloseReason::ALL.len()],
+    left: [AtomicU64; CloseReason::ALL.len()],
+    ended: AtomicU64,
     timeout: AtomicU64,
+    room: Weak<dyn Room>,
     reactor: Arc<Reactor>,
     /// Keeps the reactor's thread until the last close has ended.
     _reactors: Reactors,
@@ -42,30 +59,69 @@ pub(crate) struct Closer<M: Manager> {
 }
 
 struct State<M: Manager> {
-    queue: VecDeque<(Resident<M>, CloseReason)>,
+    queue: VecDeque<(u64, Resident<M>, CloseReason)>,
+    /// Those in the queue and those under way, in the order in which they left.
+    farewells: BTreeMap<u64, Farewell>,
+    numbers: u64,
     /// Background threads that take from the queue.
     threads: usize,
-    /// What they have taken and not closed yet.
-    closing: usize,
+    hung: usize,
+}
+
+/// The end of one connection.
+#[derive(Debug)]
+struct Farewell {
+    left: u64,
+    /// When its turn came.
+    begun: Option<u64>,
+    /// Its sockets are shut down.
+    cut: bool,
+    /// It has been given up.
+    hung: bool,
+    sockets: Arc<[Duplicate]>,
 }
 
 /// After no background thread could be started, the next try.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Farewells that may hang, each with a thread and its connection's descriptors.
+const HUNG: usize = 16;
+
+impl Farewell {
+    fn cut(&mut self) {
+        self.cut = true;
+        self.sockets.iter().for_each(Duplicate::shut_down);
+    }
+
+    /// When it is to be cut or, after that, when it hangs.
+    fn due(&self, timeout: u64) -> u64 {
+        let cut_due = self.left.saturating_add(timeout);
+        match self.begun {
+            _ if self.hung => NEVER,
+            _ if !self.cut => cut_due,
+            Some(begun) => cut_due.max(begun).saturating_add(timeout),
+            None => NEVER,
+        }
+    }
+}
+
 impl<M: Manager> Closer<M> {
     pub(crate) fn new(
         timeout: Duration,
+        room: Weak<dyn Room>,
         reactor: Arc<Reactor>,
         reactors: Reactors,
         observing: Arc<Observing>,
     ) -> Arc<Self> {
+        let (queue, farewells) = (VecDeque::new(), BTreeMap::new());
         let closer = Arc::new_cyclic(|me| Closer {
             me: Weak::clone(me),
-            state: Mutex::new(State { queue: VecDeque::new(), threads: 0, closing: 0 }),
+            state: Mutex::new(State { queue, farewells, numbers: 0, threads: 0, hung: 0 }),
             finished: Condvar::new(),
-            running: Deadlines::default(),
-            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            left: std::array::from_fn(|_| AtomicU64::new(0)),
+            ended: AtomicU64::new(0),
             timeout: AtomicU64::new(nanos(timeout)),
+            room,
             reactor,
             _reactors: reactors,
             observing,
@@ -79,27 +135,68 @@ impl<M: Manager> Closer<M> {
         self.timeout.store(nanos(timeout), Ordering::Relaxed);
     }
 
+    fn timeout(&self) -> u64 {
+        // Relaxed: a setting.
+        self.timeout.load(Ordering::Relaxed)
+    }
+
     /// Has a connection closed in the background. Does not block.
-    pub(crate) fn close(&self, resident: Resident<M>, why: CloseReason) {
-        self.observing.tell(|| Event::Discarded { why });
+    pub(crate) fn close(&self, resident: Resident<M>, why: CloseReason, cause: Option<Cause>) {
+        self.observing.tell(|| Event::Discarded { why, cause });
+        let left = clock::now();
+        let sockets = Arc::clone(&resident.sockets);
+        let mut farewell = Farewell { left, begun: None, cut: false, hung: false, sockets };
+        if why == CloseReason::PeerClosed {
+            farewell.cut();
+        }
         {
             let mut state = lock(&self.state);
-            state.queue.push_back((resident, why));
+            state.numbers += 1;
+            let number = state.numbers;
+            state.farewells.insert(number, farewell);
+            state.queue.push_back((number, resident, why));
             // Relaxed: statistics. Under the lock, so that whoever waits for the last one counts none that is not in the queue.
-            self.counts[why as usize].fetch_add(1, Ordering::Relaxed);
+            self.left[why as usize].fetch_add(1, Ordering::Relaxed);
         }
+        self.reactor.remind(left.saturating_add(self.timeout()));
         self.staff();
     }
 
-    /// How many were closed for this reason.
-    pub(crate) fn count(&self, why: CloseReason) -> u64 {
-        // Relaxed: statistics.
-        self.counts[why as usize].load(Ordering::Relaxed)
+    /// Room is wanted for so many: cuts the oldest farewells short.
+    pub(crate) fn hasten(&self, wanted: usize) {
+        let mut state = lock(&self.state);
+        // Those that were cut before will be gone soon.
+        let coming = state.farewells.values().filter(|farewell| farewell.cut && !farewell.hung).count();
+        let patient = state.farewells.values_mut().filter(|farewell| !farewell.cut);
+        patient.take(wanted.saturating_sub(coming)).for_each(Farewell::cut);
     }
 
-    /// How many were closed, for whatever reason.
+    /// How many connections left for this reason.
+    pub(crate) fn count(&self, why: CloseReason) -> u64 {
+        // Relaxed: statistics.
+        self.left[why as usize].load(Ordering::Relaxed)
+    }
+
+    /// How many left, for whatever reason.
     pub(crate) fn count_all(&self) -> u64 {
         CloseReason::ALL.iter().map(|why| self.count(*why)).sum()
+    }
+
+    /// How many have been closed.
+    pub(crate) fn count_ended(&self) -> u64 {
+        // Relaxed: statistics.
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// How many are being closed.
+    pub(crate) fn closing(&self) -> usize {
+        lock(&self.state).farewells.len()
+    }
+
+    /// How many hang, if no more may.
+    pub(crate) fn full(&self) -> Option<usize> {
+        let hung = lock(&self.state).hung;
+        (hung >= HUNG).then_some(hung)
     }
 
     /// Sleeps until nothing is left to close and `gone` says that nothing more will come, or until the deadline. Returns how many closes
@@ -108,7 +205,7 @@ impl<M: Manager> Closer<M> {
         let mut state = lock(&self.state);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let unfinished = state.closing + state.queue.len();
+            let unfinished = state.farewells.len();
             if unfinished == 0 && gone() || left.is_zero() {
                 return unfinished;
             }
@@ -134,44 +231,62 @@ impl<M: Manager> Closer<M> {
     }
 
     fn serve(&self) {
-        while let Some((resident, why)) = self.next() {
+        while let Some((number, resident, why)) = self.next() {
             self.finish(resident, why);
-            let mut state = lock(&self.state);
-            state.closing -= 1;
-            if state.closing == 0 && state.queue.is_empty() {
-                self.finished.notify_all();
+            let ended = {
+                let mut state = lock(&self.state);
+                let ended = state.farewells.remove(&number);
+                state.hung -= ended.iter().filter(|farewell| farewell.hung).count();
+                // Relaxed: statistics. Under the lock, so that whoever waits for the last one finds it counted.
+                self.ended.fetch_add(1, Ordering::Relaxed);
+                if state.farewells.is_empty() {
+                    self.finished.notify_all();
+                }
+                ended
+            };
+            // With the last of its descriptors the peer sees the end.
+            let Some((left, hung)) = ended.map(|farewell| (farewell.left, farewell.hung)) else { return };
+            let took = clock::until(clock::now(), left);
+            self.observing.tell(|| Event::Closed { why, took });
+            if hung {
+                // This thread and this place were given up: others have taken over.
+                return;
             }
+            self.make_room();
         }
     }
 
     /// The next to close; none: this thread is not needed any more.
-    fn next(&self) -> Option<(Resident<M>, CloseReason)> {
+    fn next(&self) -> Option<(u64, Resident<M>, CloseReason)> {
         let mut state = lock(&self.state);
         let next = state.queue.pop_front();
-        match next {
-            Some(_) => state.closing += 1,
-            None => state.threads -= 1,
+        let Some((number, ..)) = &next else {
+            state.threads -= 1;
+            return None;
+        };
+        if let Some(farewell) = state.farewells.get_mut(number) {
+            farewell.begun = Some(clock::now());
+            let due = farewell.due(self.timeout());
+            drop(state);
+            self.reactor.remind(due);
         }
         next
     }
 
-    /// Closes one connection. Blocks as long as the manager does, `close_timeout` at most if that waits on a watched socket.
+    /// Closes one connection. Blocks as long as the manager does.
     fn finish(&self, resident: Resident<M>, why: CloseReason) {
         let Resident { registrations, connection, manager, sockets } = resident;
         drop(registrations);
-        let begun = clock::now();
         // The farewell is the user's code: a panic in it ends here. So does the drop of the last handle to a replaced manager.
-        let farewell = || catch_unwind(AssertUnwindSafe(move || manager.close(connection, why)));
-        let _ = if why == CloseReason::PeerClosed {
-            sockets.iter().for_each(Duplicate::shut_down);
-            farewell()
-        } else {
-            // Relaxed: a setting.
-            let deadline = begun.saturating_add(self.timeout.load(Ordering::Relaxed));
-            self.running.run(&sockets, deadline, |deadline| self.reactor.remind(deadline), farewell)
-        };
+        let _ = contain(move || manager.close(connection, why));
         drop(sockets);
-        self.observing.tell(|| Event::Closed { why, took: clock::until(clock::now(), begun) });
+    }
+
+    fn make_room(&self) {
+        if let Some(room) = self.room.upgrade() {
+            room.closed();
+            room.release();
+        }
     }
 }
 
@@ -179,11 +294,30 @@ impl<M: Manager> Handler for Closer<M> {
     fn hung_up(&self, _key: u64) {}
 
     fn tick(&self, now: u64) -> u64 {
+        let timeout = self.timeout();
+        let mut given_up = 0;
+        {
+            let mut state = lock(&self.state);
+            let State { farewells, threads, hung, .. } = &mut *state;
+            for farewell in farewells.values_mut().filter(|farewell| farewell.due(timeout) <= now) {
+                if !farewell.cut {
+                    farewell.cut();
+                } else if *hung < HUNG {
+                    farewell.hung = true;
+                    *hung += 1;
+                    *threads -= 1;
+                    given_up += 1;
+                }
+            }
+        }
+        (0..given_up).for_each(|_| self.make_room());
         self.staff();
         let state = lock(&self.state);
         let stranded = state.threads == 0 && !state.queue.is_empty();
-        let retry = if stranded { now + nanos(RETRY) } else { clock::NEVER };
-        self.running.keep(now).min(retry)
+        let retry = if stranded { now + nanos(RETRY) } else { NEVER };
+        // What is due already hangs, and has to wait for another to come back.
+        let dues = state.farewells.values().map(|farewell| farewell.due(timeout)).filter(|due| *due > now);
+        dues.min().unwrap_or(NEVER).min(retry)
     }
 
     fn release(self: Arc<Self>) {

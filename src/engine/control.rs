@@ -39,12 +39,15 @@ impl<M: Manager> Engine<M> {
         self.perform(self.bag.limit(|limits| {
             *limits = Limits {
                 max_size: new.max_size,
-                floor,
-                dials: limits.dials,
+                max_closing: new.max_closing,
                 max_waiters: new.max_waiters,
                 handoff_after: nanos(new.handoff_after),
+                // The pace's.
+                floor: limits.floor,
+                dials: limits.dials,
             };
         }));
+        self.perform_all(self.dialing.set_floor(&self.bag, &new, floor));
         self.perform_all(self.dialing.set_most(&self.bag, &new));
         self.shed_surplus(new.max_size);
         if new.probe_after.is_zero() && !old.probe_after.is_zero() {
@@ -93,7 +96,7 @@ impl<M: Manager> Engine<M> {
 
     pub(crate) fn resume(&self) {
         let (duty, dead) = self.bag.resume();
-        dead.into_iter().for_each(|(resident, notes)| self.closer.close(resident, reason(notes)));
+        dead.into_iter().for_each(|(resident, notes)| self.closer.close(resident, reason(notes), None));
         self.perform(duty);
     }
 
@@ -103,6 +106,8 @@ impl<M: Manager> Engine<M> {
         let mut duty = self.bag.evict(claim);
         let resident = duty.close.take();
         self.perform(duty);
+        // Nobody closes it but its user.
+        self.perform(self.bag.closed());
         match resident {
             Some((resident, _)) => resident.connection,
             None => unreachable!("a claimed slot has its connection until it is moved out"),
@@ -112,7 +117,7 @@ impl<M: Manager> Engine<M> {
     /// Closes the pool: see [`Pool::close`](crate::Pool::close).
     pub(crate) fn close(&self) {
         for (resident, _) in self.bag.close() {
-            self.closer.close(resident, CloseReason::PoolClosed);
+            self.closer.close(resident, CloseReason::PoolClosed, None);
         }
         self.dialing.cut_all();
     }
@@ -131,8 +136,8 @@ impl<M: Manager> Engine<M> {
         let gone = || self.gone() >= self.counters.read(Count::Opened);
         let ends = Instant::now() + until(deadline, clock::now());
         let closing = self.closer.wait_until_finished(ends, gone);
-        let holders = self.bag.lives().into_iter().map(|(life, _)| self.bag.slot(life.slot).holder());
-        let leased = holders.filter(|holder| holder.is_caller()).map(|holder| thread::name(holder.thread));
+        let uses = self.bag.lives().into_iter().map(|(life, _)| self.bag.slot(life.slot).last_use());
+        let leased = uses.filter(|last| last.is_callers()).map(|last| thread::name(last.thread()));
         DrainReport {
             closed: (self.closer.count_all() - before).saturating_sub(closing as u64),
             closing,

@@ -1,10 +1,12 @@
 //! Whoever wants more connections: a caller that found none, a pool that keeps some open, a build that waits for the first.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use crate::error::BuildError;
+use super::dialing::DialError;
+use crate::error::{BuildError, Cause};
 use crate::manager::Manager;
 
 impl<M: Manager> Engine<M> {
@@ -34,7 +36,13 @@ impl<M: Manager> Engine<M> {
 
     /// Keeps this many connections open from now on.
     pub(crate) fn set_floor(&self, floor: usize) {
-        self.perform(self.bag.limit(|limits| limits.floor = floor));
+        self.perform_all(self.dialing.set_floor(&self.bag, &self.live.settings(), floor));
+    }
+
+    /// Why no connection can be opened, as far as that is known.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        let full = self.closer.full().map(|closes| Arc::new(DialError::ClosesHang { closes }) as Cause);
+        full.or_else(|| self.dialing.cause(&self.live.settings()))
     }
 
     /// Sleeps until this many are open; past `limit`, says why they are not.
@@ -43,11 +51,19 @@ impl<M: Manager> Engine<M> {
         let mut open = 0;
         let done = || {
             open = self.bag.census().open;
-            open >= wanted
+            open >= wanted || self.dialing.is_permanent()
         };
-        if self.dialing.wait_until(limit, done) {
+        self.dialing.wait_until(limit, done);
+        if open >= wanted {
             return Ok(());
         }
-        Err(BuildError::Opening { open, wanted, waited: begun.elapsed(), cause: self.dialing.cause() })
+        Err(BuildError::Opening {
+            open,
+            wanted,
+            waited: begun.elapsed(),
+            opening: self.bag.census().opening,
+            oldest_dial: self.dialing.oldest(),
+            cause: self.cause(),
+        })
     }
 }

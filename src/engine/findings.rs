@@ -7,9 +7,8 @@ use std::time::Duration;
 use super::Engine;
 use super::counters::Count;
 use super::upkeep::sweep::Finding;
-use crate::lockfree::bag::Claim;
+use crate::lockfree::bag::{Claim, Cut, Use};
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::slot::Holder;
 use crate::manager::{CloseReason, Manager};
 use crate::observe::Event;
 use crate::os::{background, clock, thread};
@@ -37,25 +36,25 @@ impl<M: Manager> Engine<M> {
     fn carry_out(&self, finding: Finding) {
         match finding {
             Finding::Leave(life, retired) => self.dismiss(life, if retired { Notes::RETIRED } else { Notes::EXPIRED }),
-            Finding::Idle(life, uses) => {
-                if let Some(claim) = self.take_unused(life, uses) {
+            Finding::Idle(life, last_use) => {
+                if let Some(claim) = self.take_unused(life, last_use) {
                     self.evict(claim, CloseReason::IdleTimeout);
                 }
             }
-            Finding::Ping(life, uses) => {
-                if let Some(claim) = self.take_unused(life, uses) {
+            Finding::Ping(life, last_use) => {
+                if let Some(claim) = self.take_unused(life, last_use) {
                     self.begin_ping(claim);
                 }
             }
-            Finding::Held(life, holder, held, sockets) => self.held_too_long(life, holder, held, &sockets),
+            Finding::Held(life, seen, held, sockets) => self.held_too_long(life, seen, held, &sockets),
         }
     }
 
     /// Takes a connection out of the idle stacks, if it is still the one that the sweep saw, unused since.
-    fn take_unused(&self, life: Life, uses: u64) -> Option<Claim> {
+    fn take_unused(&self, life: Life, last_use: Use) -> Option<Claim> {
         let claim = self.bag.remove(life.slot)?;
         let slot = self.slot(&claim);
-        if slot.uses() == uses && slot.notes().generation() == life.generation {
+        if slot.last_use() == last_use && slot.notes().generation() == life.generation {
             return Some(claim);
         }
         self.perform(self.bag.give_or_evict(claim, 0, clock::now));
@@ -71,17 +70,25 @@ impl<M: Manager> Engine<M> {
         drop(background::run(Box::new(move || ping.run())));
     }
 
-    fn held_too_long(&self, life: Life, holder: Holder, held: Duration, sockets: &Weak<[Duplicate]>) {
-        let in_hook = holder.in_hook;
+    fn held_too_long(&self, life: Life, seen: Use, held: Duration, sockets: &Weak<[Duplicate]>) {
+        let in_hook = seen.is_in_hook();
+        if in_hook && self.upkeep.is_timed(sockets) {
+            return;
+        }
         let cut = in_hook || self.live.settings().cut_held;
         if cut {
-            // Noted first, so that the hang-up that this looks like is not taken for the peer's.
-            self.dismiss(life, Notes::CUT);
-            sockets.upgrade().iter().flat_map(|sockets| sockets.iter()).for_each(Duplicate::shut_down);
+            // Noted first: so the hang-up that a cut looks like is not taken for the peer's, and nobody else is given the connection.
+            match self.bag.cut(life, seen) {
+                Cut::Now => {
+                    sockets.upgrade().iter().flat_map(|sockets| sockets.iter()).for_each(Duplicate::shut_down);
+                }
+                // It came back just now, and leaves.
+                Cut::TooLate(duty) => return self.perform(duty),
+            }
         }
         self.counters.add(if in_hook { Count::HooksOverran } else { Count::HoldsExceeded });
         self.observing.tell(|| {
-            let thread = thread::name(holder.thread);
+            let thread = thread::name(seen.thread());
             if in_hook { Event::HookOverran { thread } } else { Event::HoldExceeded { thread, held, cut } }
         });
     }
@@ -101,7 +108,7 @@ impl<M: Manager> Ping<M> {
         let sockets = Arc::clone(&resident.sockets);
         match self.pool.upkeep.run_ping(&sockets, &self.pool.live.settings(), || resident.ping()) {
             Ok(()) => self.claim = Some(claim),
-            Err(why) => self.pool.evict(claim, why),
+            Err(unfit) => self.pool.discard_whatever_noted(claim, unfit),
         }
     }
 }

@@ -6,12 +6,10 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::birth::Birth;
 use super::counters::Count;
-use super::dialing::{Attempt, DialError, Ended, Landing};
+use super::dialing::{Attempt, DialError, Ended, Failure, Landing};
 use super::resident::Resident;
 use super::upkeep::sweep::Entrant;
-use crate::error::Cause;
 use crate::lockfree::bag::Claim;
 use crate::lockfree::bits::{Life, Notes};
 use crate::manager::{CloseReason, Manager};
@@ -31,25 +29,26 @@ impl<M: Manager> Landing<M> for Engine<M> {
         self.counters.add(Count::Opened);
         if let Some(why) = unwanted {
             self.thread_is_free();
-            self.perform(self.bag.dial_failed(attempt.permit));
-            self.closer.close(resident, why);
+            self.perform(self.bag.turn_away(attempt.permit));
+            self.closer.close(resident, why, None);
             return;
         }
         let Attempt { permit, begun, retirements, .. } = attempt;
-        match self.bag.admit(permit, resident, self.live.settings().probe_after.is_zero()) {
+        let probe = self.live.settings().probe_after.is_zero() && resident.has_sockets();
+        match self.bag.admit(permit, resident, probe) {
             Ok((claim, life)) => self.land(claim, life, begun, retirements),
             Err(resident) => {
                 self.dial_succeeded(begun);
                 let why = if self.bag.is_closed() { CloseReason::PoolClosed } else { CloseReason::Surplus };
-                self.closer.close(resident, why);
+                self.closer.close(resident, why, None);
             }
         }
     }
 
-    fn failed(&self, attempt: Attempt, cause: Cause) {
+    fn failed(&self, attempt: Attempt, failure: Failure) {
         let ended = self.dialing.end(&attempt);
         if ended == Ended::InTime {
-            self.dial_failed(attempt.begun, &cause);
+            self.dial_failed(attempt.begun, &failure);
         }
         self.perform(self.bag.dial_failed(attempt.permit));
         match ended {
@@ -57,7 +56,7 @@ impl<M: Manager> Landing<M> for Engine<M> {
             Ended::Overdue => self.thread_is_free(),
             // Heard of, but no outage.
             Ended::Disowned => {
-                self.tell_failed(&cause);
+                self.tell_failed(&failure.cause);
                 self.thread_is_free();
             }
         }
@@ -81,13 +80,12 @@ impl<M: Manager> Engine<M> {
         self.dialing.ring();
     }
 
-    /// Newborn, and in the sweep's care from now on.
+    /// In the sweep's care from now on.
     fn look_after(&self, claim: &mut Claim, life: Life) {
-        let birth = Birth::new(life, clock::now(), &self.bag);
-        self.dialing.note_birth(&self.bag, birth);
         let settings = self.live.settings();
-        let sockets = Arc::downgrade(&self.slot(claim).resident(claim).sockets);
-        self.upkeep.enter(Entrant::new(birth, settings.max_lifetime, sockets), &settings);
+        let slot = self.slot(claim);
+        let sockets = Arc::downgrade(&slot.resident(claim).sockets);
+        self.upkeep.enter(Entrant::new(life, slot.last_use(), settings.max_lifetime, sockets), &settings);
         if self.waits.is_choosy() {
             self.bag.note(life, Notes::TIMED);
         }
@@ -114,14 +112,9 @@ impl<M: Manager> Engine<M> {
         self.perform_all(self.dialing.succeeded(&self.bag, &self.live.settings(), begun));
     }
 
-    fn dial_failed(&self, begun: u64, cause: &Cause) {
-        self.tell_failed(cause);
-        self.perform_all(self.dialing.failed(&self.bag, &self.live.settings(), begun, cause));
-    }
-
-    fn tell_failed(&self, cause: &Cause) {
-        self.counters.add(Count::DialsFailed);
-        self.observing.tell(|| Event::DialFailed { cause: Arc::clone(cause) });
+    fn dial_failed(&self, begun: u64, failure: &Failure) {
+        self.tell_failed(&failure.cause);
+        self.perform_all(self.dialing.failed(&self.bag, &self.live.settings(), begun, failure));
     }
 
     /// The thread of a dial that was given up is back, and may dial for another.
@@ -133,8 +126,7 @@ impl<M: Manager> Engine<M> {
     pub(super) fn tick_dials(&self, now: u64) -> u64 {
         let limit = self.live.settings().dial_timeout;
         for running in self.dialing.take_overdue(now) {
-            let cause: Cause = Arc::new(DialError::Overdue(limit));
-            self.dial_failed(running.begun, &cause);
+            self.dial_failed(running.begun, &Failure::of(DialError::Overdue(limit)));
             if let Some(duty) = self.bag.overdue(running.ticket) {
                 self.perform(duty);
             }
@@ -142,7 +134,10 @@ impl<M: Manager> Engine<M> {
             running.cut.cut();
             self.dialing.ring();
         }
-        if self.dialing.cause().is_some() {
+        for ticket in self.dialing.take_slow(now) {
+            self.perform(self.bag.slow(ticket));
+        }
+        if self.dialing.is_paced() {
             self.look_at_pace();
         }
         self.dialing.due(now, &self.live.settings())

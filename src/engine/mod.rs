@@ -16,7 +16,6 @@
 //! | | | `handler` | the reactor |
 #![forbid(unsafe_code)]
 
-mod birth;
 pub(crate) mod checkout;
 mod closing;
 mod control;
@@ -31,6 +30,7 @@ mod live;
 mod refusal;
 pub(crate) mod resident;
 mod snapshot;
+mod told;
 mod upkeep;
 mod waits;
 
@@ -43,9 +43,9 @@ use self::counters::Counters;
 use self::dialing::Dialing;
 use self::live::Live;
 use self::resident::Resident;
+use self::told::Told;
 use self::upkeep::Upkeep;
 use self::waits::Waits;
-use crate::error::Cause;
 use crate::lockfree::bag::{Bag, Claim, Limits, Slot};
 use crate::manager::Manager;
 use crate::observe::Observing;
@@ -58,7 +58,7 @@ use crate::watch::reactor::{Reactor, Reactors};
 /// A pool of `M`'s connections.
 pub(crate) struct Engine<M: Manager> {
     me: Weak<Engine<M>>,
-    bag: Bag<Resident<M>, Cause>,
+    bag: Bag<Resident<M>, Told>,
     dispatch: Dispatch,
     live: Live<M>,
     dialing: Dialing,
@@ -93,6 +93,7 @@ impl<M: Manager> Engine<M> {
         let home = Arc::clone(reactors.at(dispatch.home_core(turn))?);
         let limits = Limits {
             max_size: settings.max_size,
+            max_closing: settings.max_closing,
             floor: 0,
             dials: settings.dials_at_once,
             max_waiters: settings.max_waiters,
@@ -106,7 +107,7 @@ impl<M: Manager> Engine<M> {
             dialing: Dialing::new(settings.dials_at_once, lazy, reactor(), told()),
             upkeep: Upkeep::new(reactor()),
             waits: Waits::default(),
-            closer: Closer::new(settings.close_timeout, reactor(), reactors.clone(), told()),
+            closer: Closer::new(settings.close_timeout, me.clone(), reactor(), reactors.clone(), told()),
             counters: Counters::new(shards),
             live: Live::new(settings, manager),
             observing: told(),

@@ -3,7 +3,8 @@
 
 use super::Engine;
 use super::counters::Count;
-use crate::error::{Cause, Detail, GetError, GetErrorKind};
+use super::told::Told;
+use crate::error::{Busy, Cause, Detail, GetError, GetErrorKind};
 use crate::lockfree::bag::Barred;
 use crate::manager::Manager;
 use crate::os::clock::{self, NEVER, until};
@@ -12,7 +13,15 @@ use crate::os::thread;
 impl<M: Manager> Engine<M> {
     /// It does not wait, and nothing is idle. With room to grow, one dial begins for those who come later.
     pub(super) fn busy(&self) -> GetError {
-        GetError::bare(if self.ask() { GetErrorKind::Busy } else { GetErrorKind::Closed })
+        if !self.ask() {
+            return GetError::closed();
+        }
+        let emptiness = self.bag.emptiness();
+        GetError::busy(match emptiness {
+            _ if emptiness.paused => Busy::Paused,
+            _ if emptiness.none_open => Busy::NoneOpen,
+            _ => Busy::InUse,
+        })
     }
 
     /// The manager refuses it.
@@ -25,28 +34,29 @@ impl<M: Manager> Engine<M> {
     /// Its time is up; it had begun to wait then.
     pub(super) fn timed_out(&self, begun: u64) -> GetError {
         self.counters.add(Count::TimedOut);
-        let cause = self.dialing.cause();
-        self.failure(GetErrorKind::TimedOut, begun, cause)
+        self.failure(GetErrorKind::TimedOut, begun, self.cause())
     }
 
     /// The endpoint is down.
-    pub(super) fn down(&self, begun: u64, cause: Cause) -> GetError {
+    pub(super) fn down(&self, begun: u64, told: &Told) -> GetError {
         self.counters.add(Count::Refused);
+        // What is known by now says more: that no more dials may hang, for instance.
+        let cause = self.cause().unwrap_or_else(|| told.cause());
         self.failure(GetErrorKind::Down, begun, Some(cause))
     }
 
-    /// It is not let into the queue.
-    pub(super) fn barred(&self, barred: Barred<Cause>, begun: u64) -> GetError {
+    /// It is not let into the queue. It leaves a dial behind, since nobody else would cause one.
+    pub(super) fn barred(&self, barred: Barred<Told>, begun: u64) -> GetError {
         match barred {
-            Barred::Closed => GetError::bare(GetErrorKind::Closed),
+            Barred::Closed => GetError::closed(),
             Barred::Crowded => {
+                self.ask();
                 self.counters.add(Count::Refused);
                 self.failure(GetErrorKind::Refused, begun, None)
             }
-            Barred::Refused(cause) => {
-                // Nobody waits, so nobody would dial.
+            Barred::Refused(told) => {
                 self.ask();
-                self.down(begun, cause)
+                self.down(begun, &told)
             }
         }
     }
@@ -60,8 +70,12 @@ impl<M: Manager> Engine<M> {
             waited: until(clock::now(), begun),
             open: census.open,
             idle: census.idle,
+            opening: census.opening,
+            oldest_dial: self.dialing.oldest().filter(|_| census.opening > 0),
             waiting: census.waiting,
-            held_here: leased.filter(|(life, _)| self.bag.slot(life.slot).holder().thread == me).count(),
+            closing: census.closing,
+            paused: census.paused,
+            held_here: leased.filter(|(life, _)| self.bag.slot(life.slot).last_use().thread() == me).count(),
             cause,
         };
         GetError::detailed(kind, detail)

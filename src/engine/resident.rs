@@ -1,14 +1,15 @@
 //! What lives in a slot: the user's connection, the manager that opened it, and the pool's hold on its sockets.
 //!
-//! Every hook of the user's on a connection is called from here, but for `connect` (`dialing/`) and `close` (`closing.rs`), and
-//! contained: a panic in it costs this connection and nothing else.
+//! Every hook of the user's on a connection is called from here or from `dialing/job.rs` and `closing.rs`, and contained: a panic in it
+//! costs this connection and nothing else.
 #![forbid(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::error::Cause;
 use crate::manager::{CloseReason, Manager, Outcome, Verdict, Watch};
+use crate::os::contain::contain;
 use crate::watch::duplicate::Duplicate;
 use crate::watch::probe::{Peeked, peek};
 use crate::watch::reactor::Registration;
@@ -26,11 +27,27 @@ pub(crate) struct Resident<M: Manager> {
     pub(crate) sockets: Arc<[Duplicate]>,
 }
 
+/// Why a connection has to leave.
+#[derive(Debug)]
+pub(crate) struct Unfit {
+    pub(crate) why: CloseReason,
+    /// What the hook said.
+    pub(crate) cause: Option<Cause>,
+}
+
+impl Unfit {
+    pub(crate) fn new(why: CloseReason) -> Self {
+        Unfit { why, cause: None }
+    }
+}
+
 /// Why a caller does not get the connection that was taken for it.
 #[derive(Debug)]
 pub(crate) enum Withheld {
     /// The connection must leave; the caller is served another.
-    Unfit(CloseReason),
+    Unfit(Unfit),
+    /// The connection must leave, and the caller is refused.
+    Useless(Cause),
     /// The caller is refused; the connection stays.
     Refused(Cause),
 }
@@ -40,61 +57,98 @@ impl<M: Manager> Resident<M> {
     #[inline]
     pub(crate) fn judge_checkout(&mut self) -> Result<(), Withheld> {
         let Resident { connection, manager, .. } = self;
-        match catch_unwind(AssertUnwindSafe(|| manager.on_checkout(connection))) {
+        match contain(|| manager.on_checkout(connection)) {
             Ok(Ok(Verdict::Keep)) => Ok(()),
-            Ok(Ok(Verdict::Discard)) => Err(Withheld::Unfit(CloseReason::Discarded)),
+            Ok(Ok(Verdict::Discard)) => Err(Withheld::Unfit(Unfit::new(CloseReason::Discarded))),
+            Ok(Ok(Verdict::DiscardFor(cause))) => {
+                Err(Withheld::Unfit(Unfit { why: CloseReason::Discarded, cause: Some(cause) }))
+            }
+            Ok(Ok(Verdict::Refuse(cause))) => Err(Withheld::Useless(cause)),
             Ok(Err(error)) => Err(Withheld::Refused(Arc::new(error))),
-            Err(_) => Err(Withheld::Unfit(CloseReason::Panicked)),
+            Err(_) => Err(Withheld::Unfit(Unfit::new(CloseReason::Panicked))),
         }
     }
 
     /// Whether it may come back into the pool after this use; else why not.
     #[inline]
-    pub(crate) fn judge_return(&mut self, how: Outcome) -> Result<(), CloseReason> {
+    pub(crate) fn judge_return(&mut self, how: Outcome) -> Result<(), Unfit> {
+        self.judge(how, |manager, connection| manager.on_return(connection, how))
+    }
+
+    /// The same after a use that returned this error.
+    #[inline]
+    pub(crate) fn judge_error(&mut self, error: &dyn Any) -> Result<(), Unfit> {
+        self.judge(Outcome::Failed, |manager, connection| manager.on_error(connection, error))
+    }
+
+    #[inline(always)]
+    fn judge(
+        &mut self,
+        how: Outcome,
+        ask: impl FnOnce(&M, &mut M::Connection) -> Verdict,
+    ) -> Result<(), Unfit> {
         let Resident { connection, manager, sockets, .. } = self;
-        let judged = catch_unwind(AssertUnwindSafe(|| {
-            let verdict = manager.on_return(connection, how);
+        let judged = contain(|| {
+            let verdict = ask(manager, connection);
             let mut watch = Watch::compare(sockets);
             manager.watch(connection, &mut watch);
             (verdict, watch.same())
-        }));
-        match (judged, how) {
-            (Ok((Verdict::Keep, true)), _) => Ok(()),
-            (Ok((Verdict::Keep, false)), _) => Err(CloseReason::SocketReplaced),
-            (Ok((Verdict::Discard, _)), Outcome::Done) => Err(CloseReason::Discarded),
-            (Ok((Verdict::Discard, _)), Outcome::Failed) => Err(CloseReason::Failed),
-            (Ok((Verdict::Discard, _)), Outcome::Panicked) | (Err(_), _) => Err(CloseReason::Panicked),
+        });
+        match judged {
+            Ok((Verdict::Keep, true)) => Ok(()),
+            Ok((Verdict::Keep, false)) => Err(Unfit::new(CloseReason::SocketReplaced)),
+            Ok((verdict, _)) => Err(discarded(verdict, how)),
+            Err(_) => Err(Unfit::new(CloseReason::Panicked)),
         }
     }
 
+    /// Whether it names a socket, on which bytes may wait that nobody asked for. What names none need not be looked at.
+    pub(crate) fn has_sockets(&self) -> bool {
+        self.sockets.iter().any(|socket| socket.interest == Interest::HangUp)
+    }
+
     /// Looks for bytes that wait on its sockets though nobody asked for any, and lets the manager judge them.
-    pub(crate) fn look_for_data(&mut self) -> Result<(), CloseReason> {
+    pub(crate) fn look_for_data(&mut self) -> Result<(), Unfit> {
         let Resident { connection, manager, sockets, .. } = self;
         let mut peeked = [0; 64];
         for socket in sockets.iter().filter(|socket| socket.interest == Interest::HangUp) {
             match peek(&socket.fd, &mut peeked) {
                 Peeked::Quiet => {}
-                Peeked::Gone => return Err(CloseReason::PeerClosed),
-                Peeked::Data(length) => {
-                    let judge = || manager.on_idle_data(connection, &peeked[..length]);
-                    match catch_unwind(AssertUnwindSafe(judge)) {
-                        Ok(Verdict::Keep) => {}
-                        Ok(Verdict::Discard) => return Err(CloseReason::IdleData),
-                        Err(_) => return Err(CloseReason::Panicked),
-                    }
-                }
+                Peeked::Gone => return Err(Unfit::new(CloseReason::PeerClosed)),
+                Peeked::Data(length) => match contain(|| manager.on_idle_data(connection, &peeked[..length])) {
+                    Ok(Verdict::Keep) => {}
+                    Ok(verdict) => return Err(Unfit { why: CloseReason::IdleData, cause: reason(verdict) }),
+                    Err(_) => return Err(Unfit::new(CloseReason::Panicked)),
+                },
             }
         }
         Ok(())
     }
 
     /// Whether it gives a sign of life. May block.
-    pub(crate) fn ping(&mut self) -> Result<(), CloseReason> {
+    pub(crate) fn ping(&mut self) -> Result<(), Unfit> {
         let Resident { connection, manager, .. } = self;
-        match catch_unwind(AssertUnwindSafe(|| manager.ping(connection))) {
+        match contain(|| manager.ping(connection)) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(CloseReason::PingFailed),
-            Err(_) => Err(CloseReason::Panicked),
+            Ok(Err(error)) => Err(Unfit { why: CloseReason::PingFailed, cause: Some(Arc::new(error)) }),
+            Err(_) => Err(Unfit::new(CloseReason::Panicked)),
         }
+    }
+}
+
+#[cold]
+fn discarded(verdict: Verdict, how: Outcome) -> Unfit {
+    let why = match how {
+        Outcome::Done => CloseReason::Discarded,
+        Outcome::Failed => CloseReason::Failed,
+        Outcome::Panicked => CloseReason::Panicked,
+    };
+    Unfit { why, cause: reason(verdict) }
+}
+
+fn reason(verdict: Verdict) -> Option<Cause> {
+    match verdict {
+        Verdict::DiscardFor(cause) | Verdict::Refuse(cause) => Some(cause),
+        Verdict::Keep | Verdict::Discard => None,
     }
 }

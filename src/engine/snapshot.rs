@@ -29,6 +29,7 @@ impl<M: Manager> Engine<M> {
             leased: census.open - idle,
             opening: census.opening,
             waiting: census.waiting,
+            closing: self.closer.closing(),
             idle_low: self.counters.take_idle_low(idle),
             leases: self.uses(),
             stolen,

@@ -40,7 +40,7 @@ use super::bits::{Notes, SlotId};
 use super::idle::IdleStacks;
 pub(crate) use super::queue::{Fate, Limits, Permit, Seat};
 use super::queue::{Queue, Waiter};
-pub(crate) use super::slot::{Claim, Slot};
+pub(crate) use super::slot::{Claim, Slot, Use};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock};
 
 /// The slots of a pool of `T`, and who waits for them. `R` is the reason that waiters are given when the endpoint is down.
@@ -59,23 +59,35 @@ pub(crate) struct Duty<T> {
     pub(crate) dial: Vec<Permit>,
     /// Close these: they are out of the pool. The notes say what was known of them.
     pub(crate) close: Option<(T, Notes)>,
+    /// Hasten so many closes: dials wait for their room.
+    pub(crate) hasten: usize,
 }
 
 impl<T> Duty<T> {
     pub(crate) fn none() -> Self {
-        Duty { dial: Vec::new(), close: None }
+        Duty { dial: Vec::new(), close: None, hasten: 0 }
     }
 
     /// Nothing to do: so it is after all but a few transitions.
     #[inline]
     pub(crate) fn is_none(&self) -> bool {
-        self.dial.is_empty() && self.close.is_none()
+        self.dial.is_empty() && self.close.is_none() && self.hasten == 0
     }
 
     fn closing(mut self, resident: Option<(T, Notes)>) -> Self {
         self.close = resident;
         self
     }
+}
+
+/// Whether a use may be cut short.
+#[derive(Debug)]
+#[must_use = "what is not cut has to leave all the same"]
+pub(crate) enum Cut<T> {
+    /// It goes on, and nobody else will use its connection.
+    Now,
+    /// It has ended.
+    TooLate(Duty<T>),
 }
 
 /// Why a caller cannot wait.
@@ -96,6 +108,15 @@ pub(crate) struct Census {
     pub(crate) opening: usize,
     pub(crate) idle: usize,
     pub(crate) waiting: usize,
+    pub(crate) closing: usize,
+    pub(crate) paused: bool,
+}
+
+/// Why nothing is idle, if neither: everything is in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Emptiness {
+    pub(crate) paused: bool,
+    pub(crate) none_open: bool,
 }
 
 /// Whose bells to ring once the lock is free, and what to dial.
@@ -103,6 +124,7 @@ pub(crate) struct Census {
 struct After {
     bells: Vec<Arc<Condvar>>,
     dial: Vec<Permit>,
+    hasten: usize,
 }
 
 impl<T, R: Clone> Bag<T, R> {
@@ -146,7 +168,15 @@ impl<T, R: Clone> Bag<T, R> {
             opening,
             idle: self.idle.total() + queue.parked.as_ref().map_or(0, |parked| parked.len()),
             waiting: queue.waiting.len(),
+            closing: queue.closing,
+            paused: queue.parked.is_some(),
         }
+    }
+
+    /// Why a look may have found nothing. A lock and two comparisons, whatever the capacity.
+    pub(crate) fn emptiness(&self) -> Emptiness {
+        let queue = self.lock();
+        Emptiness { paused: queue.parked.is_some(), none_open: self.none_open(&queue) }
     }
 
     // ---- the end of every critical section ---------------------------------------------------------------------------------
@@ -163,12 +193,12 @@ impl<T, R: Clone> Bag<T, R> {
         after.bells.extend(bell);
         drop(queue);
         after.bells.iter().for_each(|bell| bell.notify_one());
-        Duty { dial: after.dial, close: None }
+        Duty { dial: after.dial, close: None, hasten: after.hasten }
     }
 
     /// Nobody may sleep while a connection is idle for them, or could be opened.
     fn balance(&self, queue: &mut Queue<R>) -> After {
-        let mut after = After { bells: Vec::new(), dial: Vec::new() };
+        let mut after = After { bells: Vec::new(), dial: Vec::new(), hasten: 0 };
         if queue.closed && queue.vacant.len() == self.capacity() {
             queue.emptied.notify_all();
         }
@@ -193,7 +223,8 @@ impl<T, R: Clone> Bag<T, R> {
         let at_hand = if queue.stirred && !queue.waiting.is_empty() { self.idle.total() } else { 0 };
         let unserved = queue.waiting.len().saturating_sub(at_hand);
         let room = queue.room_to_dial(missing.max(unserved).max(usize::from(queue.asked)), self.capacity());
-        after.dial.extend((0..room).map_while(|_| queue.reserve()));
+        after.dial.extend((0..room.now).map_while(|_| queue.reserve()));
+        after.hasten = room.held_back;
         queue.asked &= after.dial.is_empty();
         after
     }
@@ -231,7 +262,7 @@ impl<T, R: Clone> Bag<T, R> {
             return Err(format!("{} dials and {} fates are left over", queue.dialing(), queue.settled.len()));
         }
         let paused = queue.parked.is_some();
-        if !queue.waiting.is_empty() && !paused && (self.idle.any() || queue.room_to_dial(1, self.capacity()) > 0) {
+        if !queue.waiting.is_empty() && !paused && (self.idle.any() || queue.room_to_dial(1, self.capacity()).now > 0) {
             return Err(format!("{} wait although there is something to be had", queue.waiting.len()));
         }
         let wait = queue.everything_comes_here();

@@ -172,9 +172,11 @@ impl Notes {
     pub(crate) const PROBE: Flag = Self::RESTED.next();
     /// Its manager is known to discard or refuse at checkout: the clock is read first. Never cleared.
     pub(crate) const TIMED: Flag = Self::PROBE.next();
+    /// Nobody has used it yet. Every life begins with it; the first use clears it.
+    pub(crate) const FRESH: Flag = Self::TIMED.next();
 
     /// All flags by name, lowest first.
-    pub(crate) const ALL: [(Flag, &str); 9] = [
+    pub(crate) const ALL: [(Flag, &str); 10] = [
         (Self::DEAD, "dead"),
         (Self::EXPIRED, "expired"),
         (Self::RETIRED, "retired"),
@@ -184,6 +186,7 @@ impl Notes {
         (Self::RESTED, "rested"),
         (Self::PROBE, "probe"),
         (Self::TIMED, "timed"),
+        (Self::FRESH, "fresh"),
     ];
 
     /// The flags with which a connection must not be used again.
@@ -192,7 +195,7 @@ impl Notes {
     pub(super) fn born(generation: u64) -> Self {
         // 48 bits: a slot that lived a thousand lives a second would take 8,900 years to come round. A late event would then have
         // to name a life of 2^48 lives ago to hit the wrong one.
-        Notes(generation << Self::GENERATION.low)
+        Notes(generation << Self::GENERATION.low | Self::FRESH.0)
     }
 
     /// How many connections have left the slot: it tells this one from those before and after it.

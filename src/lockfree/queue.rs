@@ -49,10 +49,12 @@ pub(super) struct Queue<R> {
     /// Slots that no connection lives in and no dial has, lowest first, so that the low words fill up.
     pub(super) vacant: BTreeSet<SlotId>,
     /// Dials under way, by ticket. An overdue one is taken out, and its slot is vacant again.
-    opening: BTreeMap<u64, SlotId>,
+    opening: BTreeMap<u64, Reserved>,
     tickets: u64,
     /// Dials that succeeded and move in just now.
     pub(super) arriving: usize,
+    /// Connections that have left the pool and are not closed yet.
+    pub(super) closing: usize,
     /// Somebody who does not wait wants a connection: one dial for them, as soon as dials are allowed.
     pub(super) asked: bool,
 
@@ -64,6 +66,8 @@ pub(super) struct Queue<R> {
 pub(crate) struct Limits {
     /// Connections open and opening, together, at most.
     pub(crate) max_size: usize,
+    /// Connections being closed that may be there beside as many as `max_size` allows.
+    pub(crate) max_closing: usize,
     /// Connections to keep open whether anybody waits or not.
     pub(crate) floor: usize,
     /// Dials at once; 0 while the policy backs off.
@@ -72,6 +76,22 @@ pub(crate) struct Limits {
     pub(crate) max_waiters: usize,
     /// A return goes to the head, past everybody, once the head has waited this long. Nanoseconds.
     pub(crate) handoff_after: u64,
+}
+
+/// How many dials may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) now: usize,
+    /// And how many more, but for connections that are still being closed.
+    pub(super) held_back: usize,
+}
+
+/// A slot that a dial has.
+#[derive(Debug)]
+struct Reserved {
+    slot: SlotId,
+    /// It has been under way for so long that nobody should rely on it.
+    slow: bool,
 }
 
 /// One who waits.
@@ -130,6 +150,7 @@ impl<R> Queue<R> {
             opening: BTreeMap::new(),
             tickets: 0,
             arriving: 0,
+            closing: 0,
             asked: false,
             limits,
         }
@@ -182,7 +203,7 @@ impl<R> Queue<R> {
 
     /// Slots reserved for dials.
     pub(super) fn reserved(&self) -> BTreeSet<SlotId> {
-        self.opening.values().copied().collect()
+        self.opening.values().map(|reserved| reserved.slot).collect()
     }
 
     /// Dials whose connection is not in the pool yet.
@@ -190,23 +211,41 @@ impl<R> Queue<R> {
         self.opening.len() + self.arriving
     }
 
-    /// How many dials to begin so that there are `wanted` under way, as far as the limits allow.
-    pub(super) fn room_to_dial(&self, wanted: usize, capacity: usize) -> usize {
+    /// Of these, those that may serve somebody soon.
+    pub(super) fn hopeful(&self) -> usize {
+        self.dialing() - self.opening.values().filter(|reserved| reserved.slow).count()
+    }
+
+    /// How many dials to begin so that there are `wanted` under way that may serve somebody soon, as far as the limits allow.
+    pub(super) fn room_to_dial(&self, wanted: usize, capacity: usize) -> Room {
         let permits = self.limits.max_size.saturating_sub(self.occupied(capacity)).min(self.vacant.len());
         let dials = self.limits.dials.saturating_sub(self.dialing());
-        wanted.saturating_sub(self.dialing()).min(permits).min(dials)
+        let wanted = wanted.saturating_sub(self.hopeful()).min(permits).min(dials);
+        let now = wanted.min(self.room(capacity));
+        Room { now, held_back: wanted - now }
+    }
+
+    /// How many connections may come before there are too many with those that are being closed (I9).
+    pub(super) fn room(&self, capacity: usize) -> usize {
+        let bound = self.limits.max_size.saturating_add(self.limits.max_closing);
+        bound.saturating_sub(self.occupied(capacity) + self.closing)
     }
 
     /// Reserves a slot for a dial.
     pub(super) fn reserve(&mut self) -> Option<Permit> {
         let slot = self.vacant.pop_first()?;
         self.tickets += 1;
-        self.opening.insert(self.tickets, slot);
+        self.opening.insert(self.tickets, Reserved { slot, slow: false });
         Some(Permit { ticket: self.tickets })
     }
 
     /// Takes the slot back from a dial. None: the dial was overdue, and has lost it.
     pub(super) fn redeem(&mut self, ticket: u64) -> Option<SlotId> {
-        self.opening.remove(&ticket)
+        self.opening.remove(&ticket).map(|reserved| reserved.slot)
+    }
+
+    /// Nobody should rely on this dial any more. False: it has ended, or that was known.
+    pub(super) fn slow_down(&mut self, ticket: u64) -> bool {
+        self.opening.get_mut(&ticket).is_some_and(|reserved| !std::mem::replace(&mut reserved.slow, true))
     }
 }

@@ -50,7 +50,7 @@ unsafe impl<T: Send> Sync for Slot<T> {}
 impl<T> Slot<T> {
     pub(super) fn new() -> Self {
         Slot {
-            notes: AtomicU64::new(0),
+            notes: AtomicU64::new(Notes::born(0).0),
             uses: AtomicU64::new(IN_HOOK),
             holder: AtomicU32::new(0),
             resident: UnsafeCell::new(None),
@@ -160,11 +160,12 @@ impl<T> Slot<T> {
         self.uses.load(Ordering::Relaxed) >> 1
     }
 
-    /// Who has it, or had it last.
-    pub(crate) fn holder(&self) -> Holder {
-        // Relaxed: statistics.
-        let in_hook = self.uses.load(Ordering::Relaxed) & IN_HOOK != 0;
-        Holder { thread: self.holder.load(Ordering::Relaxed), in_hook }
+    /// The use that is going on, or was the last, and the hook that is or may be.
+    pub(crate) fn last_use(&self) -> Use {
+        // Relaxed: statistics, but for `Bag::cut`, which looks after an edge. The word before the holder: a use that begins between
+        // the two is another one to the next look.
+        let word = self.uses.load(Ordering::Relaxed);
+        Use { word, thread: self.holder.load(Ordering::Relaxed) }
     }
 }
 
@@ -177,17 +178,34 @@ fn missing() -> ! {
 /// begin, one to end.
 const IN_HOOK: u64 = 1;
 
-/// Who has a slot, or had it last.
+/// One use of a connection, or one hook before or after it, by whom: as it was read. Equal values are the same use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Holder {
-    /// The thread's number; 0 for nobody yet, or a part of the pool.
-    pub(crate) thread: u32,
-    /// It is not being used: a hook of the user's runs on it, before a use or after.
-    pub(crate) in_hook: bool,
+pub(crate) struct Use {
+    word: u64,
+    thread: u32,
 }
 
-impl Holder {
-    pub(crate) fn is_caller(self) -> bool {
+impl Use {
+    /// What no slot is ever seen in, for whoever has seen nothing yet.
+    pub(crate) const NONE: Use = Use { word: u64::MAX, thread: 0 };
+
+    /// How often the slot had been used, this use included.
+    pub(crate) fn count(self) -> u64 {
+        self.word >> 1
+    }
+
+    /// It is not being used: a hook of the user's runs on it, before a use or after, or nobody has it.
+    pub(crate) fn is_in_hook(self) -> bool {
+        self.word & IN_HOOK != 0
+    }
+
+    /// The thread's number; 0 for nobody yet, or a part of the pool.
+    pub(crate) fn thread(self) -> u32 {
+        self.thread
+    }
+
+    /// A caller has it, or had it last.
+    pub(crate) fn is_callers(self) -> bool {
         self.thread != 0
     }
 }

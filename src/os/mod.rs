@@ -3,6 +3,7 @@
 
 pub(crate) mod background;
 pub(crate) mod clock;
+pub(crate) mod contain;
 pub(crate) mod sys;
 pub(crate) mod thread;
 pub(crate) mod topology;

@@ -2,10 +2,13 @@
 //! is ended.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Mutex;
 
 use super::source::Interest;
+use crate::os::background;
+use crate::os::contain::contain;
 use crate::sync::lock;
 
 /// The pool's duplicate of a descriptor that it watches. It keeps the socket open: the peer sees no end before it closes.
@@ -32,12 +35,22 @@ pub(crate) struct Cut {
     state: Mutex<CutState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct CutState {
     cut: bool,
     /// A socket was added, and is or will be shut down by a cut.
     armed: bool,
     sockets: Vec<OwnedFd>,
+    calls: Vec<Call>,
+}
+
+/// What the user wants called when the time is up.
+type Call = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for CutState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CutState").field("cut", &self.cut).field("armed", &self.armed).finish_non_exhaustive()
+    }
 }
 
 impl Cut {
@@ -51,6 +64,24 @@ impl Cut {
         }
     }
 
+    /// Has `call` made by the cut, in the background; at once, and here, if that has been.
+    pub(crate) fn add_call(&self, call: impl FnOnce() + Send + 'static) {
+        let mut state = lock(&self.state);
+        state.armed = true;
+        if state.cut {
+            drop(state);
+            call();
+        } else {
+            state.calls.push(Box::new(call));
+        }
+    }
+
+    /// There is nothing to cut any more. The calls are dropped here.
+    pub(crate) fn forget_calls(&self) {
+        let calls = std::mem::take(&mut lock(&self.state).calls);
+        let _ = contain(|| drop(calls));
+    }
+
     /// Whether a cut shuts anything down.
     pub(crate) fn is_armed(&self) -> bool {
         lock(&self.state).armed
@@ -61,6 +92,12 @@ impl Cut {
         let mut state = lock(&self.state);
         state.cut = true;
         state.sockets.drain(..).for_each(|socket| shut_down(&socket));
+        for call in std::mem::take(&mut state.calls) {
+            if let Err((call, _)) = background::run(call) {
+                // No thread for the user's code. To leak it is better than to run it here, which may be a reactor.
+                std::mem::forget(call);
+            }
+        }
     }
 }
 

@@ -5,22 +5,38 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::manager::CloseReason;
+
 /// What a dial failed with when its manager did not say.
 #[derive(Debug)]
 pub(crate) enum DialError {
+    /// It took longer than this.
     Overdue(Duration),
-    Panicked(String),
+    /// So many hang that no more may begin.
+    Hanging { dials: usize, oldest: Duration },
+    /// So many closes hang that there is no room.
+    ClosesHang { closes: usize },
+    /// Which hook.
+    Panicked(&'static str),
     NoThread,
+    /// The peer hung up on it before anybody used it.
     Stillborn,
+    /// Bytes were there before anybody used it.
+    SpeaksFirst,
+    /// `on_checkout` discarded it before anybody used it, without a reason.
+    Unfit,
     NoDescriptor(io::Error),
 }
 
 impl DialError {
-    /// A hook panicked with this.
-    pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        DialError::Panicked(text.unwrap_or_else(|| "without a message".to_owned()))
+    /// A connection left for this before anybody used it, and nobody said more.
+    pub(crate) fn of_unused(why: CloseReason) -> Self {
+        match why {
+            CloseReason::Panicked => DialError::Panicked("hook"),
+            CloseReason::IdleData => DialError::SpeaksFirst,
+            CloseReason::PeerClosed => DialError::Stillborn,
+            _ => DialError::Unfit,
+        }
     }
 }
 
@@ -28,9 +44,17 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DialError::Overdue(limit) => write!(f, "the dial took longer than {} ms", limit.as_millis()),
-            DialError::Panicked(message) => write!(f, "the manager panicked: {message}"),
+            DialError::Hanging { dials, oldest } => {
+                write!(f, "{dials} dials hang, the oldest of them for {} s", oldest.as_secs())
+            }
+            DialError::ClosesHang { closes } => write!(f, "{closes} closes hang, and leave no room to open connections"),
+            DialError::Panicked(hook) => write!(f, "the manager's {hook} panicked"),
             DialError::NoThread => f.write_str("no background thread could be started for the dial"),
             DialError::Stillborn => f.write_str("the peer accepted the connection and hung up at once"),
+            DialError::SpeaksFirst => {
+                f.write_str("the peer sends before it is asked: read its greeting in `connect`")
+            }
+            DialError::Unfit => f.write_str("the manager's on_checkout discards what it has just opened"),
             DialError::NoDescriptor(error) if error.raw_os_error().is_some_and(out_of_descriptors) => {
                 f.write_str("no descriptor is left to watch the connection with (each pooled connection takes two)")
             }
@@ -47,7 +71,7 @@ impl std::error::Error for DialError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             DialError::NoDescriptor(error) => Some(error),
-            DialError::Overdue(_) | DialError::Panicked(_) | DialError::NoThread | DialError::Stillborn => None,
+            _ => None,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A dial on its background thread: the manager's `connect` and `watch`, and what comes of them.
 #![forbid(unsafe_code)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use super::book::Attempt;
@@ -9,6 +8,7 @@ use super::error::DialError;
 use crate::engine::resident::Resident;
 use crate::error::Cause;
 use crate::manager::{CloseReason, Dial, Manager, Watch};
+use crate::os::contain::{Panicked, contain};
 use crate::os::{background, clock};
 
 /// Who is told how a dial has ended, on the dial's own thread: the pool.
@@ -17,7 +17,22 @@ pub(crate) trait Landing<M: Manager>: Send + Sync {
     fn opened(&self, attempt: Attempt, resident: Resident<M>);
 
     /// It has not, and this is why.
-    fn failed(&self, attempt: Attempt, cause: Cause);
+    fn failed(&self, attempt: Attempt, failure: Failure);
+}
+
+/// Why a dial has failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) cause: Cause,
+    /// The manager says that it will not go away by itself.
+    pub(crate) permanent: bool,
+}
+
+impl Failure {
+    /// One that the pool itself has found.
+    pub(crate) fn of(error: DialError) -> Self {
+        Failure { cause: Arc::new(error), permanent: false }
+    }
 }
 
 /// A dial that has not ended. Dropped without an end, it has failed: no exit loses the permit.
@@ -32,10 +47,12 @@ pub(crate) fn dial<M: Manager>(attempt: Attempt, manager: Arc<M>, pool: Weak<dyn
     let run = Run { attempt: Some(attempt), pool };
     let job = move || {
         let dial = Dial::new(clock::instant(deadline), number, &cut);
-        match catch_unwind(AssertUnwindSafe(|| open(&manager, &dial))) {
-            Ok(Ok(resident)) => run.opened(resident),
-            Ok(Err(cause)) => run.failed(cause),
-            Err(panic) => run.failed(Arc::new(DialError::panicked(&*panic))),
+        let opened = open(&manager, &dial);
+        // What the manager wanted called at the deadline is its own to drop, here.
+        cut.forget_calls();
+        match opened {
+            Ok(resident) => run.opened(resident),
+            Err(failure) => run.failed(failure),
         }
     };
     // A job that no thread could be started for comes back and is dropped, and its run with it.
@@ -47,19 +64,19 @@ impl<M: Manager> Run<M> {
         match (self.attempt.take(), self.pool.upgrade()) {
             (Some(attempt), Some(pool)) => pool.opened(attempt, resident),
             // There is no pool any more.
-            _ => resident.manager.close(resident.connection, CloseReason::PoolClosed),
+            _ => drop(contain(|| resident.manager.close(resident.connection, CloseReason::PoolClosed))),
         }
     }
 
-    fn failed(mut self, cause: Cause) {
-        self.end(cause);
+    fn failed(mut self, failure: Failure) {
+        self.end(failure);
     }
 
-    fn end(&mut self, cause: Cause) {
+    fn end(&mut self, failure: Failure) {
         if let Some(attempt) = self.attempt.take()
             && let Some(pool) = self.pool.upgrade()
         {
-            pool.failed(attempt, cause);
+            pool.failed(attempt, failure);
         }
     }
 }
@@ -67,24 +84,30 @@ impl<M: Manager> Run<M> {
 impl<M: Manager> Drop for Run<M> {
     fn drop(&mut self) {
         // Its job was never run.
-        self.end(Arc::new(DialError::NoThread));
+        self.end(Failure::of(DialError::NoThread));
     }
 }
 
 /// Opens a connection and duplicates what it wants watched. The manager's code: may block, fail and panic.
-fn open<M: Manager>(manager: &Arc<M>, dial: &Dial<'_>) -> Result<Resident<M>, Cause> {
-    let connection = manager.connect(dial).map_err(|error| Arc::new(error) as Cause)?;
+fn open<M: Manager>(manager: &Arc<M>, dial: &Dial<'_>) -> Result<Resident<M>, Failure> {
+    let connection = match contain(|| manager.connect(dial)) {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            let permanent = contain(|| manager.is_permanent(&error)).unwrap_or(false);
+            return Err(Failure { cause: Arc::new(error), permanent });
+        }
+        Err(Panicked) => return Err(Failure::of(DialError::Panicked("connect"))),
+    };
     let mut duplicates = Ok(Vec::new());
-    let watch = || manager.watch(&connection, &mut Watch::collect(&mut duplicates));
-    let cause = match (catch_unwind(AssertUnwindSafe(watch)), duplicates) {
+    let error = match (contain(|| manager.watch(&connection, &mut Watch::collect(&mut duplicates))), duplicates) {
         (Ok(()), Ok(duplicates)) => {
             let (registrations, sockets) = (Vec::new(), duplicates.into());
             return Ok(Resident { registrations, connection, manager: Arc::clone(manager), sockets });
         }
         (Ok(()), Err(error)) => DialError::NoDescriptor(error),
-        (Err(panic), _) => DialError::panicked(&*panic),
+        (Err(Panicked), _) => DialError::Panicked("watch"),
     };
     // Open, but no good to the pool: it ends as every connection does.
-    manager.close(connection, CloseReason::Discarded);
-    Err(Arc::new(cause))
+    drop(contain(|| manager.close(connection, CloseReason::Discarded)));
+    Err(Failure::of(error))
 }

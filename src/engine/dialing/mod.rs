@@ -2,31 +2,31 @@
 //!
 //! Whoever ends up with a permit (a [`Duty`] of the bag) has it dialed with and goes on; a caller that waits takes whichever
 //! comes first, a return or the new connection. A dial that outlasts `dial_timeout` loses its permit and counts as failed; should
-//! it still succeed, its connection enters the pool under a permit that is free by then, or is closed. Its thread counts against
-//! `dials_at_once` until it returns, so that a black hole cannot gather threads.
+//! it still succeed, its connection enters the pool under a permit that is free by then, or is closed.
 //!
 //! The pace decides *before* a permit comes free, or the permit would be dialed with at once. So each method that changes the
 //! pace tells the bag what it allows now, and returns the duties that this has led to.
 #![forbid(unsafe_code)]
 
-pub(crate) mod backoff;
+mod backoff;
 mod book;
 mod error;
 mod job;
+mod keeping;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use self::backoff::{Backoff, LONGEST};
+use self::backoff::Backoff;
 use self::book::Book;
 pub(crate) use self::book::{Attempt, Ended, Running};
 pub(crate) use self::error::DialError;
-pub(crate) use self::job::{Landing, dial};
-use super::birth::Birth;
+pub(crate) use self::job::{Failure, Landing, dial};
+use self::keeping::Keeping;
+use super::told::Told;
 use crate::error::Cause;
 use crate::lockfree::bag::{Bag, Duty, Permit};
-use crate::lockfree::bits::Life;
 use crate::observe::{Event, Observing};
 use crate::os::clock::{self, NEVER, nanos};
 use crate::settings::Settings;
@@ -36,10 +36,10 @@ use crate::watch::reactor::Reactor;
 /// The dialing of one pool.
 #[derive(Debug)]
 pub(crate) struct Dialing {
-    backoff: Mutex<Backoff>,
+    pace: Mutex<Pace>,
     book: Mutex<Book>,
-    /// Connections opened within the last second and not seen to be used since.
-    newborns: Mutex<Vec<Birth>>,
+    /// Connections to keep open, once they may be.
+    floor: AtomicUsize,
     /// How often all connections were retired. One whose dial began before the last time is retired too.
     retirements: AtomicU64,
     /// `Opening::Lazy` before the first caller: `min_idle` is not kept yet.
@@ -53,12 +53,19 @@ pub(crate) struct Dialing {
     observing: Arc<Observing>,
 }
 
+/// What decides when the next dial begins.
+#[derive(Debug)]
+struct Pace {
+    backoff: Backoff,
+    keeping: Keeping,
+}
+
 impl Dialing {
     pub(crate) fn new(dials_at_once: usize, lazy: bool, reactor: Arc<Reactor>, observing: Arc<Observing>) -> Self {
         Dialing {
-            backoff: Mutex::new(Backoff::new(dials_at_once)),
+            pace: Mutex::new(Pace { backoff: Backoff::new(dials_at_once), keeping: Keeping::default() }),
             book: Mutex::default(),
-            newborns: Mutex::default(),
+            floor: AtomicUsize::new(0),
             retirements: AtomicU64::new(0),
             lazy: AtomicBool::new(lazy),
             troubled: AtomicBool::new(false),
@@ -71,15 +78,20 @@ impl Dialing {
     // ---- one dial ----------------------------------------------------------------------------------------------------------
 
     /// A dial begins with this permit. The manager to dial with is to be read after this.
-    pub(crate) fn begin(&self, permit: Permit, dial_timeout: Duration) -> Attempt {
+    pub(crate) fn begin(&self, permit: Permit, settings: &Settings) -> Attempt {
         let begun = clock::now();
-        let deadline = begun.saturating_add(nanos(dial_timeout));
-        let number = lock(&self.backoff).begun(begun);
+        let deadline = begun.saturating_add(nanos(settings.dial_timeout));
         // Acquire: a manager that was put in place before this number was is the one that is read after it.
         let retirements = self.retirements.load(Ordering::Acquire);
-        let attempt = Attempt { permit, begun, deadline, number, retirements, cut: Arc::default() };
-        lock(&self.book).enter(&attempt);
-        self.reactor.remind(deadline);
+        let attempt = {
+            let mut pace = lock(&self.pace);
+            let mut book = lock(&self.book);
+            let number = pace.backoff.begun(begun, book.beside(settings.dials_at_once));
+            let attempt = Attempt { permit, begun, deadline, number, retirements, cut: Arc::default() };
+            book.enter(&attempt);
+            attempt
+        };
+        self.reactor.remind(lock(&self.book).due());
         attempt
     }
 
@@ -99,14 +111,20 @@ impl Dialing {
         lock(&self.book).take_overdue(now)
     }
 
-    /// Nobody wants what is being dialed any more. Their threads count no more, unless very many of them hang.
+    /// The tickets of those that have turned out to be slow.
+    pub(crate) fn take_slow(&self, now: u64) -> Vec<u64> {
+        lock(&self.book).take_slow(now)
+    }
+
+    /// Nobody wants what is being dialed any more. Their threads hinder no other dial, unless very many of them hang.
     pub(crate) fn disown(&self) -> Vec<Running> {
         lock(&self.book).disown()
     }
 
     /// The pool is closed: whatever blocks on a socket that a dial named returns.
     pub(crate) fn cut_all(&self) {
-        lock(&self.book).cut_all();
+        let cuts = lock(&self.book).cuts();
+        cuts.iter().for_each(|cut| cut.cut());
     }
 
     /// Has every connection whose dial has begun by now retired once it is open.
@@ -121,21 +139,30 @@ impl Dialing {
     /// A dial that began at `begun` has failed: back off.
     pub(crate) fn failed<T>(
         &self,
-        bag: &Bag<T, Cause>,
+        bag: &Bag<T, Told>,
         settings: &Settings,
         begun: u64,
-        cause: &Cause,
+        failure: &Failure,
     ) -> [Duty<T>; 2] {
-        self.back_off(bag, settings, cause, |backoff, now| backoff.failed(begun, now, Arc::clone(cause)))
+        self.back_off(bag, settings, &failure.cause, |backoff, now, told| {
+            backoff.failed(begun, now, told, failure.permanent, settings.backoff_max)
+        })
+    }
+
+    /// A connection has left before anybody used it, and somebody would have: its dial was no success.
+    pub(crate) fn came_to_nothing<T>(&self, bag: &Bag<T, Told>, settings: &Settings, cause: &Cause) -> [Duty<T>; 2] {
+        self.back_off(bag, settings, cause, |backoff, now, told| {
+            backoff.came_to_nothing(now, told, settings.backoff_max)
+        })
     }
 
     /// A dial that began at `begun` has succeeded.
-    pub(crate) fn succeeded<T>(&self, bag: &Bag<T, Cause>, settings: &Settings, begun: u64) -> [Duty<T>; 2] {
+    pub(crate) fn succeeded<T>(&self, bag: &Bag<T, Told>, settings: &Settings, begun: u64) -> [Duty<T>; 2] {
         let mut lasted = None;
-        let duties = self.change_pace(bag, settings, |backoff, now| {
-            lasted = backoff.succeeded(begun).map(|since| clock::until(now, since));
+        let duties = self.change_pace(bag, settings, |pace, now| {
+            lasted = pace.backoff.succeeded(begun, now).map(|since| clock::until(now, since));
             // Relaxed: under the pace's lock, as where it is set.
-            self.troubled.store(backoff.cause().is_some(), Ordering::Relaxed);
+            self.troubled.store(pace.backoff.is_down(), Ordering::Relaxed);
         });
         if let Some(lasted) = lasted {
             self.observing.tell(|| Event::OutageEnded { lasted });
@@ -143,61 +170,73 @@ impl Dialing {
         duties
     }
 
+    /// A connection has left before anybody used it, and nobody wanted it: none is kept for a while.
+    pub(crate) fn lost_unused<T>(&self, bag: &Bag<T, Told>, settings: &Settings) -> [Duty<T>; 2] {
+        self.change_pace(bag, settings, |pace, now| pace.keeping.lost(now, settings.backoff_max))
+    }
+
+    /// A connection is used for the first time: its dial was a success.
+    pub(crate) fn proven(&self) {
+        let mut pace = lock(&self.pace);
+        pace.backoff.proven();
+        pace.keeping.used();
+    }
+
     /// Whatever the endpoint's troubles were, they are not those of the one that is dialed from now on.
-    pub(crate) fn forget_outage<T>(&self, bag: &Bag<T, Cause>, settings: &Settings) -> [Duty<T>; 2] {
-        self.change_pace(bag, settings, |backoff, _| {
+    pub(crate) fn forget_outage<T>(&self, bag: &Bag<T, Told>, settings: &Settings) -> [Duty<T>; 2] {
+        self.change_pace(bag, settings, |pace, _| {
             // Relaxed: under the pace's lock, as where it is set.
             self.troubled.store(false, Ordering::Relaxed);
-            backoff.reset();
+            pace.backoff.reset();
+            pace.keeping.used();
         })
     }
 
     /// `dials_at_once` may have changed.
-    pub(crate) fn set_most<T>(&self, bag: &Bag<T, Cause>, settings: &Settings) -> [Duty<T>; 2] {
-        self.change_pace(bag, settings, |backoff, _| backoff.set_most(settings.dials_at_once))
+    pub(crate) fn set_most<T>(&self, bag: &Bag<T, Told>, settings: &Settings) -> [Duty<T>; 2] {
+        self.change_pace(bag, settings, |pace, _| pace.backoff.set_most(settings.dials_at_once))
+    }
+
+    /// So many connections are to be kept open from now on.
+    pub(crate) fn set_floor<T>(&self, bag: &Bag<T, Told>, settings: &Settings, floor: usize) -> [Duty<T>; 2] {
+        // Relaxed: under the pace's lock, as where it is read.
+        self.change_pace(bag, settings, |_, _| self.floor.store(floor, Ordering::Relaxed))
     }
 
     /// A pause may be over, or a thread free for another dial.
-    pub(crate) fn look_again<T>(&self, bag: &Bag<T, Cause>, settings: &Settings) -> [Duty<T>; 2] {
+    pub(crate) fn look_again<T>(&self, bag: &Bag<T, Told>, settings: &Settings) -> [Duty<T>; 2] {
         self.change_pace(bag, settings, |_, _| {})
     }
 
     /// Somebody wants a connection: a pause that can be cut is cut.
-    pub(crate) fn hurry<T>(&self, bag: &Bag<T, Cause>, settings: &Settings) -> [Duty<T>; 2] {
-        let due = {
-            let mut backoff = lock(&self.backoff);
-            let now = clock::now();
-            if !backoff.hurry(now) {
-                return [Duty::none(), Duty::none()];
-            }
-            backoff.due(now, NEVER)
-        };
-        if due == NEVER {
-            return self.look_again(bag, settings);
+    pub(crate) fn hurry<T>(&self, bag: &Bag<T, Told>, settings: &Settings) -> [Duty<T>; 2] {
+        // Relaxed: see `is_troubled`.
+        if !self.is_troubled() || !lock(&self.pace).backoff.hurry(clock::now()) {
+            return [Duty::none(), Duty::none()];
         }
-        self.reactor.remind(due);
-        [Duty::none(), Duty::none()]
+        self.look_again(bag, settings)
     }
 
     fn back_off<T>(
         &self,
-        bag: &Bag<T, Cause>,
+        bag: &Bag<T, Told>,
         settings: &Settings,
         cause: &Cause,
-        fail: impl FnOnce(&mut Backoff, u64) -> bool,
+        fail: impl FnOnce(&mut Backoff, u64, Told) -> bool,
     ) -> [Duty<T>; 2] {
+        let told = Told::new(Cause::clone(cause));
         let mut began = false;
-        let duties = self.change_pace(bag, settings, |backoff, now| {
+        let duties = self.change_pace(bag, settings, |pace, now| {
             // Relaxed: ordered by the lock under which waiters are looked for.
             self.troubled.store(true, Ordering::Relaxed);
-            began = fail(backoff, now);
+            began = fail(&mut pace.backoff, now, told);
             // Under the pace's lock: whoever joins the queue after this look hurries by itself, after us.
             if bag.waiting() > 0 {
-                backoff.hurry(now);
+                pace.backoff.hurry(now);
             }
         });
         if began {
-            self.observing.tell(|| Event::OutageBegan { cause: Arc::clone(cause) });
+            self.observing.tell(|| Event::OutageBegan { cause: Cause::clone(cause) });
         }
         duties
     }
@@ -205,20 +244,27 @@ impl Dialing {
     /// Changes the pace of dialing, and tells the bag what it allows now.
     fn change_pace<T>(
         &self,
-        bag: &Bag<T, Cause>,
+        bag: &Bag<T, Told>,
         settings: &Settings,
-        change: impl FnOnce(&mut Backoff, u64),
+        change: impl FnOnce(&mut Pace, u64),
     ) -> [Duty<T>; 2] {
-        let fail_fast_after = nanos(settings.fail_fast_after);
-        let mut backoff = lock(&self.backoff);
+        let mut pace = lock(&self.pace);
         let now = clock::now();
-        change(&mut backoff, now);
-        let allowed = backoff.dials(now).min(lock(&self.book).free(settings.dials_at_once));
+        change(&mut pace, now);
+        let (beside, free) = {
+            let book = lock(&self.book);
+            (book.beside(settings.dials_at_once), book.free(settings.dials_at_once))
+        };
+        let Pace { backoff, keeping } = &*pace;
+        let fail_fast_after = nanos(settings.fail_fast_after);
+        let dials = backoff.dials(now, beside).min(free);
+        // Relaxed: under the pace's lock, as where it is set.
+        let floor = if keeping.is_paused(now) { 0 } else { self.floor.load(Ordering::Relaxed) };
         // Under the lock, so that an older pace cannot overtake a newer one.
-        let refused = bag.refuse(backoff.refusal(now, fail_fast_after));
-        let limited = bag.limit(|limits| limits.dials = allowed);
-        let due = backoff.due(now, fail_fast_after);
-        drop(backoff);
+        let refused = bag.refuse(backoff.refusal(now, fail_fast_after, beside));
+        let limited = bag.limit(|limits| (limits.dials, limits.floor) = (dials, floor));
+        let due = backoff.due(now, fail_fast_after, beside).min(keeping.due(now));
+        drop(pace);
         if due != NEVER {
             self.reactor.remind(due);
         }
@@ -227,53 +273,45 @@ impl Dialing {
 
     /// When something of the dials changes by time alone.
     pub(crate) fn due(&self, now: u64, settings: &Settings) -> u64 {
-        let next_overdue = lock(&self.book).next_deadline();
-        next_overdue.min(lock(&self.backoff).due(now, nanos(settings.fail_fast_after)))
+        let pace = lock(&self.pace);
+        let book = lock(&self.book);
+        let backoff = pace.backoff.due(now, nanos(settings.fail_fast_after), book.beside(settings.dials_at_once));
+        book.due().min(backoff).min(pace.keeping.due(now))
     }
 
-    /// The last dial's error, while the endpoint is down.
-    pub(crate) fn cause(&self) -> Option<Cause> {
-        lock(&self.backoff).cause()
+    /// Whether the pace changes by time alone just now.
+    pub(crate) fn is_paced(&self) -> bool {
+        let pace = lock(&self.pace);
+        pace.backoff.is_down() || pace.keeping.is_paused(clock::now())
     }
 
     /// Whether the last dial has failed, so that whoever begins to wait should [`hurry`](Dialing::hurry).
     pub(crate) fn is_troubled(&self) -> bool {
-        // Relaxed: set before a failed dial looks for waiters, under the queue's lock; so it finds the waiter, or the waiter
-        // finds this set.
+        // Relaxed: set before a failed dial looks for waiters, under the queue's lock; so it finds the waiter, or the waiter finds
+        // this set.
         self.troubled.load(Ordering::Relaxed)
     }
 
-    // ---- newborns ----------------------------------------------------------------------------------------------------------
+    // ---- what is told ------------------------------------------------------------------------------------------------------
 
-    /// A connection is in the pool. Whether it is of any use is not known yet.
-    pub(crate) fn note_birth<T>(&self, bag: &Bag<T, Cause>, birth: Birth) {
-        self.newborns(bag, birth.at).push(birth);
+    /// Why no connection can be opened: that no more dials may hang, or what the last one failed with.
+    pub(crate) fn cause(&self, settings: &Settings) -> Option<Cause> {
+        let full = lock(&self.book).full(settings.dials_at_once);
+        if let Some((dials, since)) = full {
+            let oldest = clock::until(clock::now(), since);
+            return Some(Arc::new(DialError::Hanging { dials, oldest }));
+        }
+        lock(&self.pace).backoff.cause().map(Told::cause)
     }
 
-    /// The peer of this one has hung up. If that is at once, and nobody has used the connection, its dial was no success.
-    pub(crate) fn note_hang_up<T>(&self, bag: &Bag<T, Cause>, settings: &Settings, life: Life) -> [Duty<T>; 2] {
-        let newborn = {
-            let mut newborns = self.newborns(bag, clock::now());
-            let place = newborns.iter().position(|newborn| newborn.life == life);
-            place.map(|place| newborns.swap_remove(place))
-        };
-        if newborn.is_none() {
-            return [Duty::none(), Duty::none()];
-        }
-        let cause: Cause = Arc::new(DialError::Stillborn);
-        self.observing.tell(|| Event::DialFailed { cause: Arc::clone(&cause) });
-        self.back_off(bag, settings, &cause, |backoff, now| backoff.stillborn(now, Arc::clone(&cause)))
+    /// Whether dialing is of no use until something is changed.
+    pub(crate) fn is_permanent(&self) -> bool {
+        lock(&self.pace).backoff.is_permanent()
     }
 
-    /// The connections that have proved nothing yet. One that was used, or that lives for long, shows that the endpoint serves again.
-    fn newborns<T>(&self, bag: &Bag<T, Cause>, now: u64) -> MutexGuard<'_, Vec<Birth>> {
-        let mut newborns = lock(&self.newborns);
-        let before = newborns.len();
-        newborns.retain(|birth| clock::until(now, birth.at) < LONGEST && birth.is_unused(bag));
-        if newborns.len() < before {
-            lock(&self.backoff).proven();
-        }
-        newborns
+    /// How long the oldest dial has been under way.
+    pub(crate) fn oldest(&self) -> Option<Duration> {
+        lock(&self.book).oldest().map(|begun| clock::until(clock::now(), begun))
     }
 
     // ---- beginnings --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 //! Calls of the user's that may block, each with the time by which its sockets are shut down under it.
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::os::clock::NEVER;
 use crate::sync::lock;
@@ -29,8 +29,14 @@ impl Deadlines {
         result
     }
 
+    /// Whether a call on these is under way.
+    pub(crate) fn has(&self, sockets: &Weak<[Duplicate]>) -> bool {
+        lock(&self.calls).iter().any(|(_, running)| std::ptr::addr_eq(Arc::as_ptr(running), sockets.as_ptr()))
+    }
+
     /// Cuts short the calls whose time is up. Returns the next deadline.
     pub(crate) fn keep(&self, now: u64) -> u64 {
+        // Under the lock, so that a call that has ended is not cut: its sockets may be somebody else's by then.
         let mut calls = lock(&self.calls);
         calls.retain(|(deadline, sockets)| {
             if *deadline <= now {

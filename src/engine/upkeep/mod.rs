@@ -8,7 +8,7 @@ pub(crate) mod deadlines;
 pub(crate) mod sweep;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use self::deadlines::Deadlines;
 use self::sweep::{Entrant, Finding, Sweep};
@@ -29,6 +29,8 @@ pub(crate) struct Upkeep {
     /// When the next sweep is due.
     due: AtomicU64,
     pings: Deadlines,
+    /// Checkout hooks that keep to a caller's deadline.
+    hooks: Deadlines,
     pinging: AtomicUsize,
     /// Unpinned reactors that the observer has been told of.
     unpinned_told: AtomicUsize,
@@ -43,6 +45,7 @@ impl Upkeep {
             sweep: Mutex::default(),
             due: AtomicU64::new(NEVER),
             pings: Deadlines::default(),
+            hooks: Deadlines::default(),
             pinging: AtomicUsize::new(0),
             unpinned_told: AtomicUsize::new(0),
             reactor,
@@ -53,7 +56,7 @@ impl Upkeep {
 
     /// A connection was opened: the sweep keeps an eye on it.
     pub(crate) fn enter(&self, entrant: Entrant, settings: &Settings) {
-        let due = entrant.expires.min(entrant.birth.at + Sweep::step(settings));
+        let due = entrant.expires.min(entrant.at + Sweep::step(settings));
         lock(&self.entrants).push(entrant);
         self.sweep_by(due);
     }
@@ -84,7 +87,7 @@ impl Upkeep {
     /// When something of this is due next.
     pub(crate) fn due(&self, now: u64) -> u64 {
         // Relaxed: made visible by the alarm's edge (E9).
-        self.pings.keep(now).min(self.due.load(Ordering::Relaxed))
+        self.pings.keep(now).min(self.hooks.keep(now)).min(self.due.load(Ordering::Relaxed))
     }
 
     // ---- the sweep ---------------------------------------------------------------------------------------------------------
@@ -139,6 +142,16 @@ impl Upkeep {
         self.pinging.fetch_sub(1, Ordering::Relaxed);
         // Others may wait for a turn.
         self.sweep_by(clock::now());
+    }
+
+    /// Runs a checkout hook, which may block until `deadline`; then these sockets are shut down under it.
+    pub(crate) fn run_hook<R>(&self, sockets: &Arc<[Duplicate]>, deadline: u64, hook: impl FnOnce() -> R) -> R {
+        self.hooks.run(sockets, deadline, |deadline| self.reactor.remind(deadline), hook)
+    }
+
+    /// Whether a hook on these keeps to a caller's deadline, so that the sweep need not.
+    pub(crate) fn is_timed(&self, sockets: &Weak<[Duplicate]>) -> bool {
+        self.hooks.has(sockets)
     }
 
     /// Runs `ping`, which may block for `ping_timeout`; then these sockets are shut down under it.

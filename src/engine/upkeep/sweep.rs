@@ -9,13 +9,12 @@
 //! So idle and held times are counted from the first sweep that sees them: late by one step at most, never early.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::sync::Weak;
 use std::time::Duration;
 
-use crate::engine::birth::Birth;
-use crate::lockfree::bag::Bag;
+use crate::lockfree::bag::{Bag, Use};
 use crate::lockfree::bits::{Life, Notes};
-use crate::lockfree::slot::Holder;
 use crate::os::clock::{self, NEVER, nanos};
 use crate::settings::Settings;
 use crate::watch::duplicate::Duplicate;
@@ -23,18 +22,22 @@ use crate::watch::duplicate::Duplicate;
 /// A connection that was opened, for the sweep to keep an eye on.
 #[derive(Debug)]
 pub(crate) struct Entrant {
-    pub(crate) birth: Birth,
+    life: Life,
+    pub(super) at: u64,
+    /// What its slot said then.
+    last_use: Use,
     /// When it reaches its lifetime. The jitter is drawn here, once, or connections opened together would expire together.
-    pub(crate) expires: u64,
+    pub(super) expires: u64,
     sockets: Weak<[Duplicate]>,
 }
 
 impl Entrant {
-    pub(crate) fn new(birth: Birth, max_lifetime: Option<Duration>, sockets: Weak<[Duplicate]>) -> Self {
+    pub(crate) fn new(life: Life, last_use: Use, max_lifetime: Option<Duration>, sockets: Weak<[Duplicate]>) -> Self {
+        let at = clock::now();
         let lifetime = max_lifetime.map_or(NEVER, nanos);
         // Less up to a tenth, so that what the user set is never exceeded.
         let jitter = if lifetime == NEVER { 0 } else { fastrand::u64(0..=lifetime / 10) };
-        Entrant { birth, expires: birth.at.saturating_add(lifetime - jitter), sockets }
+        Entrant { life, at, last_use, expires: at.saturating_add(lifetime - jitter), sockets }
     }
 }
 
@@ -47,8 +50,7 @@ struct Seen {
     retires: u64,
     sockets: Weak<[Duplicate]>,
     /// What its slot said at the last sweep.
-    uses: u64,
-    holder: Holder,
+    last_use: Use,
     idle: bool,
     /// Since when it has been so.
     since: u64,
@@ -62,12 +64,12 @@ struct Seen {
 pub(crate) enum Finding {
     /// It must leave, wherever it is: its lifetime is over, or the time to retire it has come.
     Leave(Life, bool),
-    /// It has been idle for `idle_timeout`, if it is the same one with this many uses once it is taken out.
-    Idle(Life, u64),
+    /// It has been idle for `idle_timeout`, if this is its last use still once it is taken out.
+    Idle(Life, Use),
     /// It is to be pinged, on the same terms.
-    Ping(Life, u64),
+    Ping(Life, Use),
     /// One use of it, or one hook on it, has taken too long.
-    Held(Life, Holder, Duration, Weak<[Duplicate]>),
+    Held(Life, Use, Duration, Weak<[Duplicate]>),
 }
 
 /// The sweep's memory.
@@ -97,25 +99,25 @@ impl Sweep {
 
     /// Takes these under watch.
     pub(crate) fn extend(&mut self, entrants: impl IntoIterator<Item = Entrant>) {
-        self.seen.extend(entrants.into_iter().map(|Entrant { birth, expires, sockets }| Seen {
-            life: birth.life,
-            expires,
+        self.seen.extend(entrants.into_iter().map(|entrant| Seen {
+            life: entrant.life,
+            expires: entrant.expires,
             retires: NEVER,
-            sockets,
-            uses: birth.uses(),
-            holder: Holder { thread: 0, in_hook: true },
+            sockets: entrant.sockets,
+            last_use: entrant.last_use,
             idle: true,
-            since: birth.at,
-            pinged: birth.at,
+            since: entrant.at,
+            pinged: entrant.at,
             reported: false,
         }));
     }
 
     /// These are to be retired, the first at once and the last after `over`.
     pub(crate) fn retire(&mut self, lives: &[Life], now: u64, over: u64) {
+        let places: HashMap<Life, usize> = lives.iter().copied().zip(0..).collect();
         for seen in &mut self.seen {
-            if let Some(place) = lives.iter().position(|life| *life == seen.life) {
-                let turn = (over as u128 * place as u128 / lives.len() as u128) as u64;
+            if let Some(place) = places.get(&seen.life) {
+                let turn = (over as u128 * *place as u128 / lives.len() as u128) as u64;
                 seen.retires = seen.retires.min(now.saturating_add(turn));
             }
         }
@@ -150,16 +152,16 @@ impl Sweep {
             }
             due = due.min(seen.expires).min(seen.retires);
             // The uses before the idle word: a use that ends between the two is a change to the next look.
-            let (uses, holder) = (slot.uses(), slot.holder());
+            let last_use = slot.last_use();
             let is_idle = bag.is_idle(seen.life.slot);
-            if !is_idle && !holder.is_caller() {
+            if !is_idle && !last_use.is_callers() {
                 // Between two owners, parked, or out for a ping, which resets no age.
                 due = due.min(now.saturating_add(step));
                 continue;
             }
-            if (uses, holder, is_idle) != (seen.uses, seen.holder, seen.idle) {
+            if (last_use, is_idle) != (seen.last_use, seen.idle) {
                 // The clock after the look: `now` may be older than what was seen, and nothing may end before its time.
-                (seen.uses, seen.holder, seen.idle, seen.since) = (uses, holder, is_idle, clock::now());
+                (seen.last_use, seen.idle, seen.since) = (last_use, is_idle, clock::now());
                 seen.reported = false;
                 due = due.min(now.saturating_add(step));
                 continue;
@@ -175,7 +177,7 @@ impl Sweep {
                 }
             }
             if !is_idle {
-                let limit = match holder.in_hook {
+                let limit = match last_use.is_in_hook() {
                     // A pool whose callers do not wait says nothing of how long a hook may take.
                     true if settings.wait_timeout.is_zero() => nanos(USUAL),
                     true => nanos(settings.wait_timeout),
@@ -183,7 +185,7 @@ impl Sweep {
                 };
                 if lasted >= limit && !seen.reported {
                     seen.reported = true;
-                    found(Finding::Held(seen.life, holder, Duration::from_nanos(lasted), seen.sockets.clone()));
+                    found(Finding::Held(seen.life, last_use, Duration::from_nanos(lasted), seen.sockets.clone()));
                 } else if !seen.reported {
                     due = due.min(seen.since.saturating_add(limit));
                 }
@@ -191,7 +193,7 @@ impl Sweep {
             }
             if spare > 0 && lasted >= idle_timeout {
                 spare -= 1;
-                found(Finding::Idle(seen.life, uses));
+                found(Finding::Idle(seen.life, last_use));
                 continue;
             }
             if spare > 0 {
@@ -208,7 +210,7 @@ impl Sweep {
             let seen = &mut self.seen[place];
             seen.pinged = now;
             due = due.min(now.saturating_add(step));
-            found(Finding::Ping(seen.life, seen.uses));
+            found(Finding::Ping(seen.life, seen.last_use));
         }
         due
     }
@@ -225,13 +227,13 @@ mod tests {
     #[test]
     fn a_late_look_ends_nothing_early() {
         let bag: Bag<(), ()> =
-            Bag::new(1, 1, Limits { max_size: 1, floor: 0, dials: 1, max_waiters: 1, handoff_after: 0 });
-        let opening = bag.demand().unwrap().dial.into_iter().next().unwrap();
-        let (claim, life) = bag.admit(opening, (), false).unwrap();
+            Bag::new(1, 1, Limits { max_size: 1, max_closing: 1, floor: 0, dials: 1, max_waiters: 1, handoff_after: 0 });
+        let permit = bag.demand().unwrap().dial.into_iter().next().unwrap();
+        let (claim, life) = bag.admit(permit, (), false).unwrap();
         assert!(bag.land(claim, 0, clock::now).is_none());
         let settings = Settings { min_idle: 0, idle_timeout: Some(LIMIT), ..Settings::usual() };
         let mut sweep = Sweep::default();
-        sweep.extend([Entrant::new(Birth::new(life, clock::now(), &bag), None, Weak::<[Duplicate; 0]>::new())]);
+        sweep.extend([Entrant::new(life, bag.slot(life.slot).last_use(), None, Weak::<[Duplicate; 0]>::new())]);
 
         let tick = clock::now();
         while clock::now() < tick + nanos(LIMIT) {

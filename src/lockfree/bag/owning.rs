@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::super::bits::{Flag, Life, Notes, SlotId};
 use super::super::queue::Queue;
-use super::{Bag, Claim, Duty, Fate, Slot};
+use super::super::slot::Use;
+use super::{Bag, Claim, Cut, Duty, Fate, Slot};
 use crate::sync::Condvar;
 
 impl<T, R: Clone> Bag<T, R> {
@@ -113,6 +114,7 @@ impl<T, R: Clone> Bag<T, R> {
     /// The same under the lock: the slot is vacant when this returns.
     pub(super) fn evict_locked(&self, queue: &mut Queue<R>, claim: Claim) -> Option<(T, Notes)> {
         let resident = self.slot(claim.slot()).move_out(&claim);
+        queue.closing += usize::from(resident.is_some());
         let fresh = queue.vacant.insert(claim.slot());
         debug_assert!(fresh, "{:?} is owned (I1), and vacant", claim.slot());
         resident
@@ -125,13 +127,32 @@ impl<T, R: Clone> Bag<T, R> {
     /// For the flags with which a connection must leave. `None`: that life was over or had the note already, or it is owned.
     pub(crate) fn dismiss(&self, life: Life, flag: Flag) -> Option<Duty<T>> {
         // First the note, then the removal: a return that publishes after the removal's look reads the note (E2).
-        if !self.slot(life.slot).note(life.generation, flag) {
-            return None;
+        if self.slot(life.slot).note(life.generation, flag) { self.take_out(life.slot) } else { None }
+    }
+
+    /// A use, or a hook, that was `seen` on this life takes too long: has the connection leave, and says whether that very use may be
+    /// cut short, its sockets be shut down. Not if it has ended meanwhile: the connection may be somebody else's by then.
+    pub(crate) fn cut(&self, life: Life, seen: Use) -> Cut<T> {
+        let slot = self.slot(life.slot);
+        // First the note: whoever takes the connection after the removal's look reads it, and does not use it (E3, E6).
+        if !slot.note(life.generation, Notes::CUT) {
+            return Cut::TooLate(Duty::none());
         }
-        if self.idle.remove_anywhere(life.slot) {
-            return Some(self.give_or_evict(Claim::of(life.slot), 0, || 0));
+        if let Some(duty) = self.take_out(life.slot) {
+            return Cut::TooLate(duty);
         }
-        self.dismiss_parked(life.slot)
+        // Whoever took it before that look took what `seen`, or a use after it, had given back; and the look has acquired that
+        // give, with the end of the use before it (E2, E6). So the same value here means that the same use goes on.
+        let now = slot.last_use();
+        if now == seen && slot.notes().generation() == life.generation { Cut::Now } else { Cut::TooLate(Duty::none()) }
+    }
+
+    /// Takes a noted connection out of the pool, if nobody owns it.
+    fn take_out(&self, slot: SlotId) -> Option<Duty<T>> {
+        if self.idle.remove_anywhere(slot) {
+            return Some(self.give_or_evict(Claim::of(slot), 0, || 0));
+        }
+        self.dismiss_parked(slot)
     }
 
     /// The noted connection is not idle: it is owned, or parked by a pause.

@@ -12,7 +12,7 @@ impl<T, R: Clone> Bag<T, R> {
         if queue.closed {
             return None;
         }
-        queue.asked = queue.dialing() == 0 && queue.occupied(self.capacity()) < queue.limits.max_size;
+        queue.asked = queue.hopeful() == 0 && queue.occupied(self.capacity()) < queue.limits.max_size;
         Some(self.finish(queue, None))
     }
 
@@ -20,18 +20,22 @@ impl<T, R: Clone> Bag<T, R> {
         self.lock().closed
     }
 
-    /// A dial succeeded. The claim to move in with, or the resident again: the pool is closed, or the dial was overdue, has lost its
-    /// permit and finds no other.
+    /// A dial succeeded. The claim to move in with, or the resident again, which counts as closing from now on: the pool is closed, or
+    /// the dial was overdue, has lost its permit and finds no other.
     pub(crate) fn admit(&self, permit: Permit, resident: T, probe: bool) -> Result<(Claim, Life), T> {
         let mut queue = self.lock();
         let room = |queue: &mut Queue<R>| {
-            let room = queue.occupied(self.capacity()) < queue.limits.max_size;
+            let room = queue.occupied(self.capacity()) < queue.limits.max_size && queue.room(self.capacity()) > 0;
             room.then(|| queue.vacant.pop_first()).flatten()
         };
         let slot = queue.redeem(permit.ticket).or_else(|| room(&mut queue));
-        let Some(slot) = slot else { return Err(resident) };
+        let Some(slot) = slot else {
+            queue.closing += 1;
+            return Err(resident);
+        };
         if queue.closed {
             queue.vacant.insert(slot);
+            queue.closing += 1;
             // Whoever drains the pool may be waiting for this dial alone.
             let duty = self.finish(queue, None);
             debug_assert!(duty.is_none(), "a closed pool dials nothing");
@@ -61,6 +65,28 @@ impl<T, R: Clone> Bag<T, R> {
     /// A dial failed: its permit is free, unless it was overdue and has lost it before.
     pub(crate) fn dial_failed(&self, permit: Permit) -> Duty<T> {
         self.overdue(permit.ticket).unwrap_or_else(Duty::none)
+    }
+
+    /// A dial has opened what is not wanted any more: its permit is free, and its connection counts as closing.
+    pub(crate) fn turn_away(&self, permit: Permit) -> Duty<T> {
+        let mut queue = self.lock();
+        queue.closing += 1;
+        let slot = queue.redeem(permit.ticket);
+        queue.vacant.extend(slot);
+        self.finish(queue, None)
+    }
+
+    /// A connection that had left the pool is closed, or is nobody's concern any more.
+    pub(crate) fn closed(&self) -> Duty<T> {
+        let mut queue = self.lock();
+        queue.closing -= 1;
+        self.finish(queue, None)
+    }
+
+    /// A dial has been under way for long: whoever waits is not to rely on it.
+    pub(crate) fn slow(&self, ticket: u64) -> Duty<T> {
+        let mut queue = self.lock();
+        if queue.slow_down(ticket) { self.finish(queue, None) } else { Duty::none() }
     }
 
     /// A dial has outlasted its time: takes its permit away. `None` if it has ended just now.
