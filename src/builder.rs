@@ -220,7 +220,8 @@ impl<M: Manager> Builder<M> {
             observing: Observing::new(self.observer),
             lazy: self.opening == Opening::Lazy,
         };
-        let shared = Shared::new(Arc::new(self.manager), parts).map_err(BuildError::Reactor)?;
+        let shared =
+            Shared::new(Arc::new(self.manager), parts).map_err(|error| BuildError::Reactor(Arc::new(error)))?;
         match self.opening {
             Opening::Lazy => {}
             Opening::Background => shared.set_floor(min_idle),
