@@ -185,6 +185,7 @@ impl<'p, M: Manager> Lease<'p, M> {
 
     /// The use has failed: `on_return` will be told.
     #[inline]
+    #[allow(dead_code, reason = "`with` has a loan, whose end is told how the use ended")]
     pub(crate) fn fail(&mut self) {
         self.failed = true;
     }

@@ -23,9 +23,10 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::builder::Builder;
+use crate::engine::checkout::Patience;
 use crate::error::{BuildError, Cause, Detail, GetError, GetErrorKind};
-use crate::lease::Lease;
-use crate::manager::Manager;
+use crate::lease::{Lease, Loan};
+use crate::manager::{Manager, Outcome};
 use crate::os::background;
 use crate::os::clock::{self, NEVER, nanos};
 use crate::pool::Pool;
@@ -129,12 +130,12 @@ where
             {
                 let table = self.inner.table.load();
                 if let Some((entry, built)) = table.get(key).and_then(|entry| Some((entry, entry.built()?))) {
-                    match built.pool.get() {
-                        Ok(mut lease) => {
-                            let result = f(&mut lease);
-                            if result.is_err() {
-                                lease.fail();
-                            }
+                    let shared = &built.pool.shared;
+                    match shared.check_out(Patience::Usual) {
+                        Ok(claim) => {
+                            let mut loan = Loan::new(shared, claim);
+                            let result = f(loan.connection());
+                            loan.end(if result.is_ok() { Outcome::Done } else { Outcome::Failed });
                             return result;
                         }
                         Err(error) => self.inner.replace_if_closed(key, entry, error)?,

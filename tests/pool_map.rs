@@ -13,9 +13,12 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corepool::{BuildError, Builder, GetError, GetErrorKind, Manager, Opening, Pool, PoolMap, TcpManager};
+use corepool::{
+    BuildError, Builder, GetError, GetErrorKind, Manager, Opening, Outcome, Pool, PoolMap, TcpManager, Verdict,
+};
 use support::{
-    Census, Counting, Fake, HOPELESS, ON_PURPOSE, Server, Watchdog, eventually, exchange, hush, is_on_purpose, panics,
+    Census, Counting, Fake, HOPELESS, Hooked, ON_PURPOSE, Server, Watchdog, eventually, exchange, hush, is_on_purpose,
+    panics,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -480,6 +483,36 @@ fn those_who_wait_for_a_maker_that_panics_are_told_so_and_the_next_asks_it_again
     assert_eq!((calls.load(Ordering::SeqCst), map.len()), (1, 0));
     ask(&map, "a", 0).unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_use_that_panics_while_its_thread_unwinds_has_panicked() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let map = PoolMap::new(move |_: &u32| {
+        let hears = Arc::clone(&hears);
+        let fake = Hooked::new(Fake::default()).on_return(move |_, how| {
+            hears.lock().unwrap().push(how);
+            if how == Outcome::Done { Verdict::Keep } else { Verdict::Discard }
+        });
+        Pool::builder(fake).max_size(1)
+    });
+
+    struct LastWord<'m, M: Manager>(&'m PoolMap<u32, M>);
+    impl<M: Manager> Drop for LastWord<'_, M> {
+        fn drop(&mut self) {
+            assert!(thread::panicking());
+            self.0.with(&1, |_| Ok::<_, GetError>(())).unwrap();
+            panics(|| self.0.with(&1, |_| -> Result<(), GetError> { panic!("{ON_PURPOSE}: another") }));
+            let _ = self.0.with(&1, |_| Err::<(), _>(std::io::Error::other("of no importance")));
+            self.0.with(&1, |_| Ok::<_, GetError>(())).unwrap();
+        }
+    }
+    panics(|| {
+        let _last_word = LastWord(&map);
+        panic!("{ON_PURPOSE}");
+    });
+    assert_eq!(*heard.lock().unwrap(), [Outcome::Done, Outcome::Panicked, Outcome::Failed, Outcome::Done]);
 }
 
 #[test]
