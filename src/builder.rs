@@ -251,7 +251,7 @@ impl<M: Manager> Builder<M> {
             observing: Observing::new(self.observer),
             lazy: self.opening == Opening::Lazy,
         };
-        let engine = Engine::new(Arc::new(self.manager), plan).map_err(BuildError::Reactor)?;
+        let engine = Engine::new(Arc::new(self.manager), plan).map_err(|error| BuildError::Reactor(Arc::new(error)))?;
         match self.opening {
             Opening::Lazy => {}
             Opening::Background => engine.set_floor(min_idle),

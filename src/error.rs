@@ -14,8 +14,8 @@ use std::time::Duration;
 /// An error that several callers are told of.
 pub type Cause = Arc<dyn Error + Send + Sync + 'static>;
 
-/// Why a pool could not be built.
-#[derive(Debug)]
+/// Why a pool could not be built. Clones share the causes: all who waited for a build are told.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum BuildError {
     /// A setting is outside its limits.
@@ -44,7 +44,12 @@ pub enum BuildError {
         cause: Option<Cause>,
     },
     /// A reactor or one of its threads could not be made.
-    Reactor(io::Error),
+    Reactor(Arc<io::Error>),
+    /// The `make` of a [`PoolMap`](crate::PoolMap) asks for a pool that cannot be there before the one that it makes: of the same key, or of one
+    /// whose own `make` waits for this pool, directly or by way of others. To wait would be for ever.
+    Circular,
+    /// The `make` of a [`PoolMap`](crate::PoolMap) panicked on the thread of another caller, to whom the panic went on; this is what it said.
+    Panicked(String),
 }
 
 impl fmt::Display for BuildError {
@@ -59,6 +64,10 @@ impl fmt::Display for BuildError {
                 }
             }
             BuildError::Reactor(_) => write!(f, "could not start a reactor"),
+            BuildError::Circular => f.write_str(
+                "`make` asks for a pool that waits for the one that it makes: of its own key, or of one that asks for its own",
+            ),
+            BuildError::Panicked(message) => write!(f, "`make` panicked for another caller: {message}"),
         }
     }
 }
@@ -66,9 +75,9 @@ impl fmt::Display for BuildError {
 impl Error for BuildError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            BuildError::Setting { .. } => None,
+            BuildError::Setting { .. } | BuildError::Circular | BuildError::Panicked(_) => None,
             BuildError::Opening { cause, .. } => cause.as_deref().map(|cause| cause as &(dyn Error + 'static)),
-            BuildError::Reactor(error) => Some(error),
+            BuildError::Reactor(error) => Some(&**error),
         }
     }
 }

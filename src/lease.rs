@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::resident::Resident;
+use crate::error::UseError;
 use crate::lockfree::bag::{Claim, Slot};
 use crate::lockfree::bits::Notes;
 use crate::manager::{Manager, Outcome};
@@ -118,26 +119,30 @@ impl<'p, M: Manager> Loan<'p, M> {
         Loan { pool, slot: pool.slot(&claim), claim: Some(claim) }
     }
 
+    /// Lends the connection to `f`, and ends.
     #[inline(always)]
-    pub(crate) fn connection(&mut self) -> &mut M::Connection {
-        match &mut self.claim {
-            Some(claim) => connection_mut(self.slot, claim),
+    pub(crate) fn lend<T, E: 'static>(
+        mut self,
+        f: impl FnOnce(&mut M::Connection) -> Result<T, E>,
+    ) -> Result<T, UseError<E>> {
+        let result = match &mut self.claim {
+            Some(claim) => f(connection_mut(self.slot, claim)),
             None => unreachable!("a loan has its connection until it ends"),
-        }
-    }
-
-    /// The use has returned this error.
-    #[inline(always)]
-    pub(crate) fn end_failed(mut self, error: &dyn Any) {
-        if let Some(claim) = self.claim.take() {
-            self.pool.check_in_failed(claim, self.slot, error);
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn end(mut self, how: Outcome) {
-        if let Some(claim) = self.claim.take() {
-            self.pool.check_in(claim, self.slot, how);
+        };
+        let claim = self.claim.take();
+        match result {
+            Ok(value) => {
+                if let Some(claim) = claim {
+                    self.pool.check_in(claim, self.slot, Outcome::Done);
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                if let Some(claim) = claim {
+                    self.pool.check_in_failed(claim, self.slot, &error);
+                }
+                Err(UseError::Use(error))
+            }
         }
     }
 }

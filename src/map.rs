@@ -1,29 +1,38 @@
 //! Pools by key: one for each endpoint that turns up while the program runs, as Finch's registry by scheme, host and port.
 //!
 //! Looking a pool up is one load of the present table (arc-swap) and a hash: no lock, and in `with` nothing shared is written. A
-//! key's pool is made on first use, once, while others of the same key wait for it and nobody else does. A pool that nobody has
-//! used for `idle_for` is closed and forgotten; whoever holds it at that moment finds it closed and makes it anew, once.
+//! key's pool is made on first use, once, while others of the same key wait for it and nobody else does; what comes of it, a pool
+//! or an error, all of them are told ([`entry`]). A pool that nobody has used for `idle_for` is closed and forgotten; whoever
+//! holds it at that moment finds it closed and makes it anew, once.
+//!
+//! A change is a changed copy of the table, put in its place if nobody was faster. Keys are hashed, compared, cloned and dropped
+//! by the user's code, which may be slow, panic, or use the map itself: under a lock it would keep others waiting, or itself for
+//! ever.
 #![forbid(unsafe_code)]
+
+mod entry;
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::builder::Builder;
-use crate::error::{BuildError, Cause, Detail, GetError, GetErrorKind};
-use crate::lease::Lease;
+use crate::engine::checkout::Patience;
+use crate::error::{BuildError, Cause, Detail, GetError, GetErrorKind, UseError};
+use crate::lease::{Lease, Loan};
 use crate::manager::Manager;
 use crate::os::background;
 use crate::os::clock::{self, NEVER, nanos};
 use crate::pool::Pool;
-use crate::sync::lock;
 use crate::watch::reactor::{Handler, Reactor, Reactors};
+use entry::{Entry, message};
 
 /// One pool for each key, made on first use. All of them share reactors and background threads.
 ///
@@ -50,25 +59,17 @@ pub struct PoolMap<K, M: Manager> {
 
 type Make<K, M> = dyn Fn(&K) -> Builder<M> + Send + Sync;
 type Table<K, M> = HashMap<K, Arc<Entry<M>>>;
+/// The table as it was when it was looked at.
+type Present<K, M> = Guard<Arc<Table<K, M>>>;
 
 struct Inner<K, M: Manager> {
     me: Weak<Self>,
     make: Box<Make<K, M>>,
     table: ArcSwap<Table<K, M>>,
-    /// Taken to change the table, never to read it, and not while a pool is built.
-    changing: Mutex<()>,
     idle_for: Option<Duration>,
     /// When to look for idle pools next.
     look_due: AtomicU64,
     reactor: Option<Arc<Reactor>>,
-}
-
-/// A key's place. Its pool is built under its own lock.
-struct Entry<M: Manager> {
-    pool: ArcSwap<Option<Pool<M>>>,
-    building: Mutex<()>,
-    /// How many uses a look has seen, and when it first did.
-    seen: Mutex<(u64, u64)>,
 }
 
 impl<K, M> PoolMap<K, M>
@@ -78,8 +79,17 @@ where
 {
     /// A map that makes each key's pool by `make`, and keeps it until the map is dropped.
     ///
-    /// `make` runs on the thread of the first caller with that key; other callers with it wait for the build. With
-    /// [`Opening::Lazy`](crate::Opening::Lazy) that is quick, and the caller's own deadline covers the dial.
+    /// `make` runs on the thread of the first caller with that key, under no lock; other callers with it wait for as long as the
+    /// build takes, and get the same pool, or the same error. With [`Opening::Lazy`](crate::Opening::Lazy) that is quick, and the
+    /// caller's own deadline covers the dial.
+    ///
+    /// `make` may ask this map, or another, for pools of other keys. If such a pool could not be there before the one that is
+    /// being made (it has the same key, or its own `make` waits for this one, on whichever thread), it is told so, by
+    /// [`BuildError::Circular`]. What it asks by way of another thread, for which it waits, is not seen to be its question, and
+    /// hangs if it is about its own key.
+    ///
+    /// A panic in `make` goes on to the caller on whose thread it ran. Those who wait for the build are told of it
+    /// ([`BuildError::Panicked`]), and the next call tries again.
     pub fn new(make: impl Fn(&K) -> Builder<M> + Send + Sync + 'static) -> Self {
         Self::over(Box::new(make), None)
     }
@@ -96,7 +106,6 @@ where
             me: Weak::clone(me),
             make,
             table: ArcSwap::default(),
-            changing: Mutex::new(()),
             idle_for,
             look_due: AtomicU64::new(NEVER),
             reactor,
@@ -113,30 +122,31 @@ where
     ///
     /// # Errors
     /// As for [`Pool::with`]; a pool that could not be built is [`GetErrorKind::Down`], with the [`BuildError`] as its source.
-    pub fn with<Q, T, E>(&self, key: &Q, f: impl FnOnce(&mut M::Connection) -> Result<T, E>) -> Result<T, E>
+    pub fn with<Q, T, E>(
+        &self,
+        key: &Q,
+        f: impl FnOnce(&mut M::Connection) -> Result<T, E>,
+    ) -> Result<T, UseError<E>>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
-        E: From<GetError>,
+        E: 'static,
     {
         loop {
             {
                 let table = self.inner.table.load();
-                let pool = table.get(key).map(|entry| entry.pool.load());
-                if let Some(pool) = pool.as_ref().and_then(|pool| Option::as_ref(pool)) {
-                    match pool.get() {
-                        Ok(mut lease) => {
-                            let result = f(&mut lease);
-                            if result.is_err() {
-                                lease.fail();
-                            }
-                            return result;
+                if let Some((entry, built)) = table.get(key).and_then(|entry| Some((entry, entry.built()?))) {
+                    let shared = &built.pool.engine;
+                    match shared.check_out(Patience::Usual) {
+                        Ok(claim) => {
+                            let loan = Loan::new(shared, claim);
+                            return loan.lend(f);
                         }
-                        Err(error) => self.inner.replace_if_closed(key, pool, error)?,
+                        Err(error) => self.inner.replace_if_closed(key, entry, error).map_err(UseError::Get)?,
                     }
                 }
             }
-            self.pool(key).map_err(unbuilt)?;
+            self.inner.built(key).map_err(|error| UseError::Get(unbuilt(error)))?;
         }
     }
 
@@ -150,49 +160,26 @@ where
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         loop {
-            let pool = self.pool(key).map_err(unbuilt)?;
+            let (entry, pool) = self.inner.built(key).map_err(unbuilt)?;
             match pool.get_owned() {
                 Ok(lease) => return Ok(lease),
-                Err(error) => self.inner.replace_if_closed(key, &pool, error)?,
+                Err(error) => self.inner.replace_if_closed(key, &entry, error)?,
             }
         }
     }
 
-    /// The pool of `key`, made if there is none. It may be closed, once idle, while this handle to it is kept.
+    /// The pool of `key`, made if there is none. It may be closed, once idle or [removed](PoolMap::remove), while this handle to
+    /// it is kept.
     ///
     /// # Errors
-    /// What [`Builder::build`] said. The next call tries again.
+    /// What [`Builder::build`] said, to each caller that waited for it; [`BuildError::Circular`] and [`BuildError::Panicked`], of which
+    /// [`new`](PoolMap::new) tells. The next call tries again.
     pub fn pool<Q>(&self, key: &Q) -> Result<Pool<M>, BuildError>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        loop {
-            let found = self.inner.table.load().get(key).cloned();
-            let entry = found.unwrap_or_else(|| self.inner.entry(key));
-            if let Some(pool) = &**entry.pool.load() {
-                return Ok(pool.clone());
-            }
-            let _one_at_a_time = lock(&entry.building);
-            if let Some(pool) = &**entry.pool.load() {
-                return Ok(pool.clone());
-            }
-            if !self.inner.table.load().get(key).is_some_and(|present| Arc::ptr_eq(present, &entry)) {
-                // Another's build has failed meanwhile, and the key was forgotten.
-                continue;
-            }
-            return match (self.inner.make)(&key.to_owned()).build() {
-                Ok(pool) => {
-                    entry.pool.store(Arc::new(Some(pool.clone())));
-                    self.inner.remind();
-                    Ok(pool)
-                }
-                Err(error) => {
-                    self.inner.forget(key, &entry);
-                    Err(error)
-                }
-            };
-        }
+        self.inner.built(key).map(|(_, pool)| pool)
     }
 
     /// How many keys have a pool, or are about to.
@@ -206,12 +193,15 @@ where
     }
 
     /// Closes `key`'s pool and forgets it. The next use makes it anew. False if there was none.
+    ///
+    /// One that is being made at this moment is closed as soon as it is built: a call that begins after this one returns does not get it.
     pub fn remove<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.inner.remove(key, |_| true)
+        let entry = self.inner.table.load().get(key).cloned();
+        entry.is_some_and(|entry| self.inner.remove(key, &entry))
     }
 }
 
@@ -222,29 +212,112 @@ fn unbuilt(error: BuildError) -> GetError {
 }
 
 impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
-    fn entry<Q>(&self, key: &Q) -> Arc<Entry<M>>
+    /// The pool of `key`, and its entry. Builds it, or waits for another's build.
+    fn built<Q>(&self, key: &Q) -> Result<(Arc<Entry<M>>, Pool<M>), BuildError>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let _one_at_a_time = lock(&self.changing);
-        let table = self.table.load();
-        if let Some(entry) = table.get(key) {
-            return Arc::clone(entry);
+        let found = self.table.load().get(key).cloned();
+        let entry = found.unwrap_or_else(|| self.build(key));
+        let error = match entry.outcome()? {
+            Ok(built) => {
+                let pool = built.pool.clone();
+                return Ok((entry, pool));
+            }
+            Err(error) => error.clone(),
+        };
+        // Each who is told does this first, so no call that begins after one of them has returned finds this failure. Not the
+        // builder alone, in whom the user's code might panic at it.
+        self.take_out(key, &entry);
+        Err(error)
+    }
+
+    /// Builds the key's pool and settles its entry, unless somebody else has begun meanwhile, whose entry it is then.
+    fn build<Q>(&self, key: &Q) -> Arc<Entry<M>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let entry = Arc::new(Entry::new());
+        // From the moment at which others may find the entry, nothing of the user's can keep it from being settled.
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let key = key.to_owned();
+            match self.put_in(&key, &entry) {
+                None => Ok((self.make)(&key).build()),
+                Some(present) => Err(present),
+            }
+        }));
+        match built {
+            Ok(Ok(built)) => {
+                entry.settle(built);
+                self.remind();
+                entry
+            }
+            Ok(Err(present)) => present,
+            Err(panic) => {
+                entry.settle(Err(BuildError::Panicked(message(&*panic))));
+                self.take_out(key, &entry);
+                resume_unwind(panic)
+            }
         }
-        let entry = Arc::new(Entry {
-            pool: ArcSwap::new(Arc::new(None)),
-            building: Mutex::new(()),
-            seen: Mutex::new((0, clock::now())),
-        });
-        let mut larger = Table::clone(&table);
-        larger.insert(key.to_owned(), Arc::clone(&entry));
-        self.table.store(Arc::new(larger));
-        entry
+    }
+
+    /// Puts an entry into the table, unless the key has one, which is returned.
+    fn put_in(&self, key: &K, entry: &Arc<Entry<M>>) -> Option<Arc<Entry<M>>> {
+        let mut table = self.table.load();
+        loop {
+            if let Some(present) = table.get(key) {
+                return Some(Arc::clone(present));
+            }
+            let mut larger = Table::clone(&table);
+            larger.insert(K::clone(key), Arc::clone(entry));
+            match self.replace(table, larger) {
+                Ok(()) => return None,
+                Err(newer) => table = newer,
+            }
+        }
+    }
+
+    /// Takes this entry out of the table. False if it is not there any more.
+    fn take_out<Q>(&self, key: &Q, entry: &Arc<Entry<M>>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let mut table = self.table.load();
+        while table.get(key).is_some_and(|present| Arc::ptr_eq(present, entry)) {
+            let mut smaller = Table::clone(&table);
+            smaller.remove(key);
+            match self.replace(table, smaller) {
+                Ok(()) => return true,
+                Err(newer) => table = newer,
+            }
+        }
+        false
+    }
+
+    /// Puts a changed copy in the table's place. If somebody was faster, returns what is there now: the change is to be made again.
+    fn replace(&self, table: Present<K, M>, changed: Table<K, M>) -> Result<(), Present<K, M>> {
+        let present = self.table.compare_and_swap(&table, Arc::new(changed));
+        if Arc::ptr_eq(&present, &table) { Ok(()) } else { Err(present) }
+    }
+
+    /// Takes this entry out of the table and closes its pool. False if it is not there any more: who took it out closes it.
+    fn remove<Q>(&self, key: &Q, entry: &Arc<Entry<M>>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let removed = self.take_out(key, entry);
+        if removed {
+            entry.close();
+        }
+        removed
     }
 
     /// A pool was found closed, which for an idle one means nothing: another is made. Any other error is the caller's.
-    fn replace_if_closed<Q>(&self, key: &Q, closed: &Pool<M>, error: GetError) -> Result<(), GetError>
+    fn replace_if_closed<Q>(&self, key: &Q, entry: &Arc<Entry<M>>, error: GetError) -> Result<(), GetError>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
@@ -252,45 +325,8 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
         if error.kind() != GetErrorKind::Closed {
             return Err(error);
         }
-        self.remove(key, |present| Arc::ptr_eq(&present.engine, &closed.engine));
+        self.remove(key, entry);
         Ok(())
-    }
-
-    /// Takes out an entry that came to nothing.
-    fn forget<Q>(&self, key: &Q, entry: &Arc<Entry<M>>)
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        let _one_at_a_time = lock(&self.changing);
-        let table = self.table.load();
-        if table.get(key).is_some_and(|present| Arc::ptr_eq(present, entry)) {
-            let mut smaller = Table::clone(&table);
-            smaller.remove(key);
-            self.table.store(Arc::new(smaller));
-        }
-    }
-
-    /// Takes a key's entry out, if `condition` holds for its pool, and closes that.
-    fn remove<Q>(&self, key: &Q, condition: impl FnOnce(&Pool<M>) -> bool) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        let removed = {
-            let _one_at_a_time = lock(&self.changing);
-            let table = self.table.load();
-            let Some(pool) = table.get(key).and_then(|entry| Option::clone(&entry.pool.load())) else { return false };
-            if !condition(&pool) {
-                return false;
-            }
-            let mut smaller = Table::clone(&table);
-            smaller.remove(key);
-            self.table.store(Arc::new(smaller));
-            pool
-        };
-        removed.close();
-        true
     }
 
     fn remind(&self) {
@@ -305,24 +341,14 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
     /// Closes the pools that nobody has used for long. In the background, since keys are compared, and dropped, by the user's code.
     fn look(&self) {
         let idle_for = self.idle_for.map_or(NEVER, nanos);
-        let now = clock::now();
         let table = self.table.load_full();
-        for (key, entry) in table.iter() {
-            let Some(pool) = Option::clone(&entry.pool.load()) else { continue };
-            let (uses, busy) = pool.engine.activity();
-            let unused_since = {
-                let mut seen = lock(&entry.seen);
-                if busy || seen.0 != uses {
-                    *seen = (uses, now);
-                }
-                seen.1
-            };
-            if now.saturating_sub(unused_since) >= idle_for {
-                self.remove(key, |pool| pool.engine.activity() == (uses, false));
-            }
-        }
-        if !self.table.load().is_empty() {
+        if !table.is_empty() {
+            // First, since the user's code may panic.
             self.remind();
+        }
+        let now = clock::now();
+        for (key, entry) in table.iter().filter(|(_, entry)| entry.has_rested(now, idle_for)) {
+            self.remove(key, entry);
         }
     }
 }
@@ -364,6 +390,12 @@ impl<K, M: Manager> Clone for PoolMap<K, M> {
 
 impl<K, M: Manager> fmt::Debug for PoolMap<K, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolMap").field("pools", &self.inner.table.load().len()).finish_non_exhaustive()
+        let table = self.inner.table.load();
+        let built = table.values().filter(|entry| entry.built().is_some()).count();
+        f.debug_struct("PoolMap")
+            .field("pools", &built)
+            .field("being_built", &(table.len() - built))
+            .field("waiting_for_a_build", &table.values().map(|entry| entry.waiting()).sum::<usize>())
+            .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::checkout::Patience;
 use crate::error::{BuildError, GetError, UseError};
 use crate::lease::{Lease, Loan};
-use crate::manager::{Manager, Outcome};
+use crate::manager::Manager;
 use crate::settings::Settings;
 use crate::stats::{DrainReport, Stats};
 
@@ -58,17 +58,7 @@ impl<M: Manager> Pool<M> {
             Ok(claim) => claim,
             Err(miss) => self.engine.check_out_after(miss, Patience::Usual).map_err(UseError::Get)?,
         };
-        let mut loan = Loan::new(&self.engine, claim);
-        match f(loan.connection()) {
-            Ok(value) => {
-                loan.end(Outcome::Done);
-                Ok(value)
-            }
-            Err(error) => {
-                loan.end_failed(&error);
-                Err(UseError::Use(error))
-            }
-        }
+        Loan::new(&self.engine, claim).lend(f)
     }
 
     /// Runs `f` with a lease, for a closure that needs more than the connection: [`Lease::stale`], [`Lease::condemn`], [`Lease::fail`].
@@ -147,8 +137,17 @@ impl<M: Manager> Pool<M> {
 
     /// Ends the pool in good order: [`close`](Pool::close), then waits until every lease has come back and every connection is
     /// closed, up to `limit`, and reports what has not.
+    ///
+    /// Blocks. A `main` that returns without it ends the process under its background threads: farewells that were not said by then
+    /// are not said, and the peers see the sockets close.
     pub fn drain(&self, limit: Duration) -> DrainReport {
-        self.engine.drain(limit)
+        self.engine.drain(limit, None)
+    }
+
+    /// The same; what has not ended after `limit` is cut short, by shutting its watched sockets down: leases, whose users get an error
+    /// from their connection, and farewells. Then waits for them up to `hard`.
+    pub fn drain_then_cut(&self, limit: Duration, hard: Duration) -> DrainReport {
+        self.engine.drain(limit, Some(hard))
     }
 
     /// Changes settings while the pool runs: `change` gets the present ones. All are checked; if one is outside its limits,

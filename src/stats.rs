@@ -171,11 +171,13 @@ impl fmt::Display for Stats {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Connections that were closed meanwhile.
+    /// Connections whose close ended meanwhile, also of those that had left before.
     pub closed: u64,
     /// Connections whose close has not ended yet.
     pub closing: usize,
-    /// The threads that still hold a connection, one entry for each.
+    /// Dials that have not returned yet. What they may still open is closed at once.
+    pub opening: usize,
+    /// The threads that still hold a connection, one entry for each: the thread that took it, by name.
     pub leased: Vec<String>,
 }
 

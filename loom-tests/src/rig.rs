@@ -58,7 +58,7 @@ fn explore<O: Ord + Debug + Send + 'static>(
 
 /// The limits of most models: nobody dials unless the model says so, and any number may wait.
 pub(crate) const NO_DIALS: Limits =
-    Limits { max_size: 2, floor: 0, dials: 0, max_waiters: 9, handoff_after: NEVER_DUE };
+    Limits { max_size: 2, max_closing: usize::MAX, floor: 0, dials: 0, max_waiters: 9, handoff_after: NEVER_DUE };
 
 /// For `handoff_after`: the head is due at once, which is strict first-in-first-out, or never, which is barging alone, or it is at the
 /// time of every return.
@@ -127,7 +127,7 @@ impl Rig {
 
     /// Does what a transition left to do: dials at once, and closes.
     pub(crate) fn carry(&self, duty: Duty<usize>) {
-        let Duty { dial, close } = duty;
+        let Duty { dial, close, hasten: _ } = duty;
         self.close(close);
         for permit in dial {
             self.dial(permit);

@@ -342,8 +342,7 @@ impl<M: Manager> Engine<M> {
 
     /// Asks the manager whether this caller may wait.
     fn admission(&self, before: usize) -> Result<(), Cause> {
-        // The manager itself, not a guard: the hook may take its time, and what is replaced meanwhile is dropped here.
-        let manager = self.live.manager_full();
+        let manager = self.live.manager();
         match contain(|| manager.on_wait(before)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Arc::new(error)),

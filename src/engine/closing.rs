@@ -199,15 +199,13 @@ impl<M: Manager> Closer<M> {
         (hung >= HUNG).then_some(hung)
     }
 
-    /// Sleeps until nothing is left to close and `gone` says that nothing more will come, or until the deadline. Returns how many closes
-    /// have not ended.
-    pub(crate) fn wait_until_finished(&self, deadline: Instant, gone: impl Fn() -> bool) -> usize {
+    /// Sleeps until nothing is left to close and `gone` says that nothing more will come, or until the deadline.
+    pub(crate) fn wait_until_finished(&self, deadline: Instant, gone: impl Fn() -> bool) {
         let mut state = lock(&self.state);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let unfinished = state.farewells.len();
-            if unfinished == 0 && gone() || left.is_zero() {
-                return unfinished;
+            if state.farewells.is_empty() && gone() || left.is_zero() {
+                return;
             }
             let woken = self.finished.wait_timeout(state, left);
             state = woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0;

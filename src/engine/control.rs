@@ -7,7 +7,7 @@ use super::Engine;
 use super::counters::Count;
 use super::duties::reason;
 use crate::error::BuildError;
-use crate::lockfree::bag::{Claim, Limits};
+use crate::lockfree::bag::{Claim, Cut, Limits};
 use crate::lockfree::bits::{Life, Notes};
 use crate::manager::{CloseReason, Manager};
 use crate::os::clock::{self, nanos, until};
@@ -15,6 +15,7 @@ use crate::os::thread;
 use crate::settings::Settings;
 use crate::stats::DrainReport;
 use crate::sync::Nap;
+use crate::watch::duplicate::Duplicate;
 
 impl<M: Manager> Engine<M> {
     /// The settings in force.
@@ -122,11 +123,30 @@ impl<M: Manager> Engine<M> {
         self.dialing.cut_all();
     }
 
-    /// Closes, and waits for all that is leased and all closes until the deadline.
-    pub(crate) fn drain(&self, limit: Duration) -> DrainReport {
-        let before = self.closer.count_all();
-        let deadline = clock::now().saturating_add(nanos(limit));
+    /// Closes, and waits for all that is leased and all closes until `limit`; then cuts short what is left, if `hard` says for how long
+    /// to wait after that.
+    pub(crate) fn drain(&self, limit: Duration, hard: Option<Duration>) -> DrainReport {
+        let before = self.closer.count_ended();
         self.close();
+        self.wait_until_empty(limit);
+        if let Some(hard) = hard {
+            self.cut_leased();
+            self.closer.hasten(usize::MAX);
+            self.wait_until_empty(hard);
+        }
+        let uses = self.bag.lives().into_iter().map(|(life, _)| self.bag.slot(life.slot).last_use());
+        let leased = uses.filter(|last| last.is_callers()).map(|last| thread::name(last.thread()));
+        DrainReport {
+            closed: self.closer.count_ended() - before,
+            closing: self.closer.closing(),
+            opening: self.dialing.threads(),
+            leased: leased.collect(),
+        }
+    }
+
+    /// Sleeps until nothing is leased, and everything that was opened is closed, or until `limit` has passed.
+    fn wait_until_empty(&self, limit: Duration) {
+        let deadline = clock::now().saturating_add(nanos(limit));
         self.bag.wait_until_empty(|| {
             let now = clock::now();
             (now < deadline).then(|| Nap::For(until(deadline, now)))
@@ -134,14 +154,17 @@ impl<M: Manager> Engine<M> {
         // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its
         // connection is on its way. Asked again after each close, whose lock orders what is counted.
         let gone = || self.gone() >= self.counters.read(Count::Opened);
-        let ends = Instant::now() + until(deadline, clock::now());
-        let closing = self.closer.wait_until_finished(ends, gone);
-        let uses = self.bag.lives().into_iter().map(|(life, _)| self.bag.slot(life.slot).last_use());
-        let leased = uses.filter(|last| last.is_callers()).map(|last| thread::name(last.thread()));
-        DrainReport {
-            closed: (self.closer.count_all() - before).saturating_sub(closing as u64),
-            closing,
-            leased: leased.collect(),
+        self.closer.wait_until_finished(Instant::now() + until(deadline, clock::now()), gone);
+    }
+
+    /// Has whatever blocks on a leased connection return. The pool is closed, so nobody else will use it.
+    fn cut_leased(&self) {
+        for (life, sockets) in self.upkeep.sockets() {
+            let last_use = self.bag.slot(life.slot).last_use();
+            match self.bag.cut(life, last_use) {
+                Cut::Now => sockets.iter().for_each(Duplicate::shut_down),
+                Cut::TooLate(duty) => self.perform(duty),
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ impl<M: Manager> Engine<M> {
     fn dial(&self, permit: Permit) {
         self.counters.add(Count::Dials);
         let attempt = self.dialing.begin(permit, &self.live.settings());
-        let manager = self.live.manager_full();
+        let manager = self.live.manager();
         dialing::dial(attempt, manager, self.me.clone());
     }
 

@@ -27,11 +27,8 @@ impl<M> Live<M> {
         self.settings.load()
     }
 
-    pub(crate) fn manager(&self) -> Guard<Arc<M>> {
-        self.manager.load()
-    }
-
-    pub(crate) fn manager_full(&self) -> Arc<M> {
+    /// The manager itself, not a guard: its hooks may take their time.
+    pub(crate) fn manager(&self) -> Arc<M> {
         self.manager.load_full()
     }
 

@@ -186,14 +186,6 @@ pub(crate) struct Use {
 }
 
 impl Use {
-    /// What no slot is ever seen in, for whoever has seen nothing yet.
-    pub(crate) const NONE: Use = Use { word: u64::MAX, thread: 0 };
-
-    /// How often the slot had been used, this use included.
-    pub(crate) fn count(self) -> u64 {
-        self.word >> 1
-    }
-
     /// It is not being used: a hook of the user's runs on it, before a use or after, or nobody has it.
     pub(crate) fn is_in_hook(self) -> bool {
         self.word & IN_HOOK != 0

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,14 +18,28 @@ thread_local! {
 }
 
 /// The names of the threads that have one and have used a pool.
-static NAMES: Mutex<Option<HashMap<u32, String>>> = Mutex::new(None);
+static NAMES: Mutex<Option<Names>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Names {
+    living: HashMap<u32, String>,
+    /// The last that have ended: a lease may be reported whose thread has just gone.
+    ended: VecDeque<(u32, String)>,
+}
+
+/// So many names are kept for a while.
+const ENDED: usize = 64;
 
 struct Farewell(u32);
 
 impl Drop for Farewell {
     fn drop(&mut self) {
         if let Some(names) = &mut *lock(&NAMES) {
-            names.remove(&self.0);
+            let ended = names.living.remove(&self.0).map(|name| (self.0, name));
+            names.ended.extend(ended);
+            if names.ended.len() > ENDED {
+                names.ended.pop_front();
+            }
         }
     }
 }
@@ -54,13 +68,16 @@ fn assign() -> u32 {
     if FAREWELL.try_with(|farewell| farewell.set(Some(Farewell(number)))).is_ok()
         && let Some(name) = std::thread::current().name()
     {
-        lock(&NAMES).get_or_insert_default().insert(number, name.to_owned());
+        lock(&NAMES).get_or_insert_default().living.insert(number, name.to_owned());
     }
     number
 }
 
 /// The name of the thread with this number, or "thread N".
 pub(crate) fn name(number: u32) -> String {
-    let known = lock(&NAMES).as_ref().and_then(|names| names.get(&number).cloned());
-    known.unwrap_or_else(|| format!("thread {number}"))
+    let names = lock(&NAMES);
+    let names = names.as_ref();
+    let living = names.and_then(|names| names.living.get(&number));
+    let ended = || names.and_then(|names| names.ended.iter().find(|(ended, _)| *ended == number)).map(|(_, name)| name);
+    living.or_else(ended).cloned().unwrap_or_else(|| format!("thread {number}"))
 }

@@ -123,6 +123,11 @@ impl Book {
         self.running.iter().map(|running| Arc::clone(&running.cut)).collect()
     }
 
+    /// Threads that have not come back.
+    pub(super) fn threads(&self) -> usize {
+        self.running.len() + self.hung.len()
+    }
+
     /// Threads that may dial, of `most`.
     pub(super) fn free(&self, most: usize) -> usize {
         most.min((HUNG * most).saturating_sub(self.hung.len()))

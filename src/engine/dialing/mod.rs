@@ -121,6 +121,11 @@ impl Dialing {
         lock(&self.book).disown()
     }
 
+    /// Threads that have not come back from a dial.
+    pub(crate) fn threads(&self) -> usize {
+        lock(&self.book).threads()
+    }
+
     /// The pool is closed: whatever blocks on a socket that a dial named returns.
     pub(crate) fn cut_all(&self) {
         let cuts = lock(&self.book).cuts();

@@ -122,6 +122,13 @@ impl Upkeep {
         self.sweep_by(now);
     }
 
+    /// The sockets of all connections.
+    pub(crate) fn sockets(&self) -> Vec<(Life, Arc<[Duplicate]>)> {
+        let mut sweep = lock(&self.sweep);
+        sweep.extend(std::mem::take(&mut *lock(&self.entrants)));
+        sweep.sockets().collect()
+    }
+
     /// Whether there are more unpinned reactors than the observer has been told of.
     pub(crate) fn tells_unpinned(&self, reactors: usize) -> bool {
         // Relaxed: only the sweep's thread tells.

@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::lockfree::bag::{Bag, Use};
@@ -110,6 +110,10 @@ impl Sweep {
             pinged: entrant.at,
             reported: false,
         }));
+    }
+
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = (Life, Arc<[Duplicate]>)> {
+        self.seen.iter().filter_map(|seen| Some((seen.life, seen.sockets.upgrade()?)))
     }
 
     /// These are to be retired, the first at once and the last after `over`.
