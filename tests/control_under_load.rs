@@ -33,7 +33,7 @@ fn under_load(pool: &Pool<Echo>, forgive: impl Fn(&io::Error) -> bool + Sync, ch
                     let talk = |conn: &mut support::Counted<corepool::Conn>| {
                         conn.hold(|conn| exchange(conn, request.as_bytes()))
                     };
-                    if let Err(failure) = pool.with(talk) {
+                    if let Err(failure) = pool.with(talk).map_err(corepool::UseError::flatten) {
                         assert!(forgive(&failure), "request {turn} of thread {thread}: {failure}");
                     }
                     requests.fetch_add(1, Ordering::SeqCst);

@@ -172,7 +172,7 @@ fn cut_held_makes_a_stuck_read_return() {
         eventually("it is held", || pool.stats().leased == 1);
         // Whoever waits behind it is served once it is cut.
         let waiter = scope.spawn(|| pool.get().map(|lease| lease.id()));
-        let error = stuck.join().unwrap().unwrap_err();
+        let error = stuck.join().unwrap().unwrap_err().flatten();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(waiter.join().unwrap().unwrap(), 1);
     });

@@ -34,7 +34,7 @@ fn a_connection_from_its_dial_to_its_end() {
     let all = heard.all();
     let place = |is: fn(&Event) -> bool| all.iter().position(is).unwrap();
     let opened = place(|event| matches!(event, Event::Opened { .. }));
-    let discarded = place(|event| matches!(event, Event::Discarded { why: CloseReason::Condemned }));
+    let discarded = place(|event| matches!(event, Event::Discarded { why: CloseReason::Condemned, .. }));
     let closed = place(|event| matches!(event, Event::Closed { why: CloseReason::Condemned, .. }));
     assert!(opened < discarded && discarded < closed, "{all:?}");
 }

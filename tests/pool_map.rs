@@ -204,7 +204,7 @@ fn one_that_cannot_be_built_is_down_and_tried_again() {
         let wrong = counts.fetch_add(1, Ordering::SeqCst) < 2;
         Pool::builder(Fake::default()).max_size(if wrong { 0 } else { 1 })
     });
-    let error = map.with(&1, |_| Ok::<_, GetError>(())).unwrap_err();
+    let error = map.with(&1, |_| Ok::<_, GetError>(())).unwrap_err().flatten();
     assert_eq!(error.kind(), GetErrorKind::Down);
     let cause = error.source().unwrap().downcast_ref::<BuildError>();
     assert!(matches!(cause, Some(BuildError::Setting { name: "max_size", .. })), "{cause:?}");
@@ -244,7 +244,7 @@ fn build_error(error: &GetError) -> BuildError {
 /// Asks in one of three ways.
 fn ask(map: &PoolMap<&'static str, Fake>, key: &'static str, way: usize) -> Result<(), BuildError> {
     match way % 3 {
-        0 => map.with(&key, |_| Ok::<_, GetError>(())).map_err(|error| build_error(&error)),
+        0 => map.with(&key, |_| Ok::<_, GetError>(())).map_err(|error| build_error(&error.flatten())),
         1 => map.get(&key).map(drop).map_err(|error| build_error(&error)),
         _ => map.pool(&key).map(drop),
     }
@@ -308,7 +308,7 @@ impl Asking {
     }
 
     fn ask(&self, asks: &'static str, other: &'static str) {
-        let asked = self.map().with(&other, |_| Ok::<_, GetError>(()));
+        let asked = self.map().with(&other, |_| Ok::<_, GetError>(())).map_err(corepool::UseError::flatten);
         if let Err(error) = asked {
             assert!(matches!(build_error(&error), BuildError::Circular), "{}", support::chain(&error));
             self.circles.lock().unwrap().push((asks, other));

@@ -84,9 +84,9 @@ fn errors_become_io_errors_of_their_kind() {
 fn a_closures_error_type_takes_either() {
     let pool = Pool::builder(Fake::default()).max_size(1).wait_timeout(5 * MS).build().unwrap();
     let _lease = pool.get().unwrap();
-    let error = pool.with(|_| Ok::<(), io::Error>(())).unwrap_err();
+    let error = io::Error::from(pool.with(|_| Ok::<(), io::Error>(())).unwrap_err());
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    let error = pool.with(|_| Ok::<(), Box<dyn Error + Send + Sync>>(())).unwrap_err();
+    let error = pool.with(|_| Ok::<(), Box<dyn Error + Send + Sync>>(())).unwrap_err().flatten();
     assert_eq!(error.downcast_ref::<GetError>().unwrap().kind(), GetErrorKind::TimedOut);
 }
 

@@ -3,11 +3,10 @@
 //! The server is `oxhttp`. `tiny_http`, whose workers take single requests from a queue, was tried first: of 16 keep-alive clients that
 //! connect at once it leaves 12 unserved until others leave.
 
-use std::error::Error;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 
-use corepool::{GetError, GetErrorKind, Pool};
+use corepool::{GetErrorKind, Pool, UseError};
 use oxhttp::model::{Body, HeaderValue, Method, Request, Response, StatusCode};
 use oxhttp::{ListeningServer, Server};
 use redis::{Commands, RedisError};
@@ -74,10 +73,10 @@ fn answer(pool: &Pool<RespManager>, request: &mut Request<Body>) -> Response<Bod
 }
 
 fn get(pool: &Pool<RespManager>, key: &str) -> Response<Body> {
-    match pool.with(|connection| Ok::<Option<Vec<u8>>, KvError>(connection.get(key)?)) {
+    match pool.with(|connection| connection.get::<_, Option<Vec<u8>>>(key)) {
         Ok(Some(value)) => reply(StatusCode::OK, "application/octet-stream", value),
         Ok(None) => text(StatusCode::NOT_FOUND, "no such key\n"),
-        Err(error) => error.answer(),
+        Err(error) => failure(&error),
     }
 }
 
@@ -92,9 +91,9 @@ fn put(pool: &Pool<RespManager>, key: &str, body: &mut Body) -> Response<Body> {
     if body.len().is_some_and(|length| length > MAX_VALUE) || value.len() as u64 > MAX_VALUE {
         return text(StatusCode::PAYLOAD_TOO_LARGE, format!("a value has {MAX_VALUE} bytes at most\n"));
     }
-    match pool.with(|connection| Ok::<(), KvError>(connection.set(key, value)?)) {
+    match pool.with(|connection| connection.set::<_, _, ()>(key, value)) {
         Ok(()) => reply(StatusCode::NO_CONTENT, "text/plain", Vec::new()),
-        Err(error) => error.answer(),
+        Err(error) => failure(&error),
     }
 }
 
@@ -113,49 +112,27 @@ fn reply(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Body
     response.expect("a known status and a constant header")
 }
 
-/// Why a request got no answer from the store.
-#[derive(Debug)]
-enum KvError {
-    /// No connection was had.
-    Pool(GetError),
-    /// There was a connection, but no good reply.
-    Backend(RedisError),
+/// A request got no answer from the store: no connection was had, or no good reply on it.
+fn failure(error: &UseError<RedisError>) -> Response<Body> {
+    let status = match error {
+        UseError::Get(_) => StatusCode::SERVICE_UNAVAILABLE,
+        UseError::Use(_) => StatusCode::BAD_GATEWAY,
+    };
+    let mut response = text(status, chain(error) + "\n");
+    response.headers_mut().insert(ERROR_KIND, HeaderValue::from_static(kind(error)));
+    response
 }
 
-impl From<GetError> for KvError {
-    fn from(error: GetError) -> Self {
-        KvError::Pool(error)
-    }
-}
-
-impl From<RedisError> for KvError {
-    fn from(error: RedisError) -> Self {
-        KvError::Backend(error)
-    }
-}
-
-impl KvError {
-    fn answer(&self) -> Response<Body> {
-        let (status, error): (_, &dyn Error) = match self {
-            KvError::Pool(error) => (StatusCode::SERVICE_UNAVAILABLE, error),
-            KvError::Backend(error) => (StatusCode::BAD_GATEWAY, error),
-        };
-        let mut response = text(status, chain(error) + "\n");
-        response.headers_mut().insert(ERROR_KIND, HeaderValue::from_static(self.kind()));
-        response
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            KvError::Pool(error) => match error.kind() {
-                GetErrorKind::TimedOut => "pool_timed_out",
-                GetErrorKind::Down => "pool_down",
-                GetErrorKind::Closed => "pool_closed",
-                _ => "pool_refused",
-            },
-            KvError::Backend(error) if error.is_timeout() => "backend_timed_out",
-            KvError::Backend(error) if error.is_io_error() => "backend_hung_up",
-            KvError::Backend(_) => "backend_refused",
-        }
+fn kind(error: &UseError<RedisError>) -> &'static str {
+    match error {
+        UseError::Get(error) => match error.kind() {
+            GetErrorKind::TimedOut => "pool_timed_out",
+            GetErrorKind::Down => "pool_down",
+            GetErrorKind::Closed => "pool_closed",
+            _ => "pool_refused",
+        },
+        UseError::Use(error) if error.is_timeout() => "backend_timed_out",
+        UseError::Use(error) if error.is_io_error() => "backend_hung_up",
+        UseError::Use(_) => "backend_refused",
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use corepool::Pool;
 use indicatif::{ProgressBar, ProgressStyle};
-use redis::Commands;
+use redis::{Commands, RedisError};
 
 use crate::args::Args;
 use crate::backend::Backend;
@@ -79,14 +79,15 @@ fn fill(pool: &Pool<RespManager>) -> Result<(), Failure> {
         for key in 0..KEYS {
             let () = connection.set(name(key), value(key))?;
         }
-        Ok(())
-    })
+        Ok::<_, RedisError>(())
+    })?;
+    Ok(())
 }
 
 /// Deletes the keys: a real backend is left as it was found.
 pub(crate) fn clean_up(pool: &Pool<RespManager>) -> Result<(), Failure> {
     let keys: Vec<String> = (0..KEYS).map(name).collect();
-    pool.with(|connection| Ok(connection.del(&keys)?))
+    Ok(pool.with(|connection| connection.del(&keys))?)
 }
 
 fn client(address: SocketAddr, shared: &Shared) -> Tally {

@@ -229,7 +229,7 @@ fn replacement(events: &Receiver<(Instant, Event)>, killed: Instant) -> Replacem
         let Ok((at, event)) = events.recv_timeout(left) else { break };
         let Some(after) = at.checked_duration_since(killed) else { continue };
         match event {
-            Event::Discarded { why } => {
+            Event::Discarded { why, .. } => {
                 (replacement.seen, replacement.why) = (Some(after), Some(why));
             }
             Event::Closed { .. } => replacement.reaped = Some(after),

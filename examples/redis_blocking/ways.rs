@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corepool::{GetErrorKind, Opening, Pool};
+use corepool::{GetErrorKind, Opening, Pool, UseError};
 use hdrhistogram::Histogram;
 
 use crate::cli::{Failure, chain};
@@ -116,7 +116,7 @@ impl Ways {
 
 /// Callers queue. With one connection or with many, it is the same call.
 fn in_line(pool: &Pool<RespManager>, wanted: Instant, tally: &mut Tally) -> Result<(), Failure> {
-    pool.with(|connection| echo(connection, wanted, tally))
+    pool.with(|connection| echo(connection, wanted, tally)).map_err(UseError::flatten)
 }
 
 /// Asks for a word that nobody else asks for: an answer that belongs to another command is noticed.

@@ -34,7 +34,7 @@ impl Heard {
     }
 
     pub(crate) fn discarded(&self, reason: CloseReason) -> usize {
-        self.count(|event| matches!(event, Event::Discarded { why } if *why == reason))
+        self.count(|event| matches!(event, Event::Discarded { why, .. } if *why == reason))
     }
 
     pub(crate) fn closed(&self, reason: CloseReason) -> usize {

@@ -37,7 +37,7 @@ fn index(claim: &Claim) -> usize {
 
 impl Pair {
     pub(super) fn new(shards: usize, capacity: usize, max_size: usize) -> Self {
-        let limits = Limits { max_size, floor: 0, dials: 8, max_waiters: 6, handoff_after: 3 };
+        let limits = Limits { max_size, max_closing: usize::MAX, floor: 0, dials: 8, max_waiters: 6, handoff_after: 3 };
         Pair {
             bag: Bag::new(shards, capacity, limits),
             twin: Twin::new(shards, capacity, limits),
@@ -303,6 +303,8 @@ impl Pair {
             opening: twin.dialing(),
             idle: twin.idle.iter().map(BTreeSet::len).sum::<usize>() + parked,
             waiting: twin.waiting.len(),
+            closing: bag.census().closing,
+            paused: twin.parked.is_some(),
         };
         assert_eq!(bag.census(), census);
         assert_eq!((bag.waiting(), bag.is_closed()), (census.waiting, twin.closed));

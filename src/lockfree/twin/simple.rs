@@ -18,18 +18,26 @@ pub(super) const FLAGS: [Flag; Notes::ALL.len()] = [
     Notes::RESTED,
     Notes::PROBE,
     Notes::TIMED,
+    Notes::FRESH,
 ];
 /// How many of them are of the first kind.
 pub(super) const LEAVING: usize = 5;
 
 /// What a slot is known for: its generation, and which of the [`FLAGS`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) generation: u64,
     flags: [bool; FLAGS.len()],
 }
 
 impl Known {
+    /// What a life begins with.
+    fn born(generation: u64) -> Self {
+        let mut known = Known { generation, flags: [false; FLAGS.len()] };
+        known.set(Notes::FRESH, true);
+        known
+    }
+
     /// What the bag's notes say, in the twin's terms.
     pub(super) fn by(notes: Notes) -> Self {
         Known { generation: notes.generation(), flags: FLAGS.map(|flag| notes.has(flag)) }
@@ -90,7 +98,7 @@ impl Twin {
         Twin {
             idle: vec![BTreeSet::new(); shards],
             given_last: vec![0; shards],
-            known: vec![Known::default(); capacity],
+            known: vec![Known::born(0); capacity],
             resident: vec![None; capacity],
             vacant: (0..capacity).collect(),
             opening: BTreeMap::new(),
@@ -187,7 +195,7 @@ impl Twin {
 
     fn evict_locked(&mut self, slot: usize) -> Option<(usize, Known)> {
         assert!(self.vacant.insert(slot));
-        let next = Known { generation: self.known[slot].generation + 1, ..Known::default() };
+        let next = Known::born(self.known[slot].generation + 1);
         let last = std::mem::replace(&mut self.known[slot], next);
         self.resident[slot].take().map(|resident| (resident, last))
     }
