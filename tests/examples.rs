@@ -11,7 +11,8 @@ mod resp_server;
 #[allow(dead_code, reason = "as a peer only")]
 mod upstream;
 
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
@@ -91,6 +92,19 @@ fn nobody() -> (Socket, SocketAddr) {
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
     let address = socket.local_addr().expect("it is bound").as_socket().expect("it has a port");
     (socket, address)
+}
+
+/// A peer that does with each connection what `serve` says. It lives as long as the process.
+fn peer(serve: fn(BufReader<TcpStream>) -> io::Result<()>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // One that ends in an error ends like any other.
+            thread::spawn(move || serve(BufReader::new(stream)));
+        }
+    });
+    address
 }
 
 #[test]
@@ -218,6 +232,39 @@ fn http1_asks_an_upstream_by_url() {
     let refused = run("http1", &["--url", &format!("http://{address}/"), "--milliseconds", "200"]);
     refused.ended(1);
     assert!(refused.out.contains("Connection refused"), "{refused}");
+}
+
+#[test]
+fn http1_gives_up_an_upstream_that_never_comes_to_its_answer() {
+    let address = peer(|mut stream| {
+        stream.read_line(&mut String::new())?;
+        loop {
+            stream.get_mut().write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n")?;
+        }
+    });
+    let run = run("http1", &["--url", &format!("http://{address}/"), "--milliseconds", "100"]);
+    run.ended(1);
+    assert!(run.out.contains("interim answers without end"), "{run}");
+    assert_eq!((run.number("requests answered"), run.number("asked again")), (0.0, 0.0), "{run}");
+}
+
+#[test]
+fn redis_blocking_never_takes_the_answer_to_another_command() {
+    let address = peer(|mut stream| {
+        loop {
+            let mut lines = String::new();
+            for _ in 0..5 {
+                stream.read_line(&mut lines)?;
+            }
+            let word = lines.lines().last().unwrap_or_default();
+            // Each answer twice, in one piece.
+            stream.get_mut().write_all(format!("+{word}\r\n+{word}\r\n").as_bytes())?;
+        }
+    });
+    let url = format!("redis://{address}");
+    let run = run("redis_blocking", &["--milliseconds", "60", "--rounds", "1", "--backend", &url]);
+    run.ended(0);
+    assert!(run.number("a pool of 8") > 0.0, "{run}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The load's HTTP client: one connection, kept alive, no more of HTTP than the front speaks.
+//! The load's HTTP client: one connection, kept alive, no more of HTTP than the front speaks. An answer that is any different is an
+//! error, after which the connection is not used again.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,6 +9,9 @@ use std::time::Duration;
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The front sends few headers.
 const MAX_HEADERS: usize = 16;
+const MAX_HEAD: usize = 16 * 1024;
+/// More than the longest value.
+const MAX_BODY: usize = 2 * 1024 * 1024;
 
 /// One client of the front. It connects when it has to.
 #[derive(Debug)]
@@ -59,9 +63,18 @@ fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
         if let Some(parsed) = parse_head(&received)? {
             break parsed;
         }
+        if received.len() > MAX_HEAD {
+            return Err(invalid("a head that is too long"));
+        }
     };
+    if length > MAX_BODY {
+        return Err(invalid("a body that is too long"));
+    }
     while received.len() < head + length {
         read_some(stream, &mut received)?;
+    }
+    if received.len() > head + length {
+        return Err(invalid("more than an answer"));
     }
     answer.body = received.split_off(head);
     Ok(answer)
@@ -84,6 +97,9 @@ fn parse_head(received: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
     let mut response = httparse::Response::new(&mut headers);
     let parsed = response.parse(received).map_err(io::Error::other)?;
     let (httparse::Status::Complete(head), Some(status)) = (parsed, response.code) else { return Ok(None) };
+    if status < 200 {
+        return Err(invalid("an interim answer"));
+    }
 
     let header = |name: &str| {
         let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
@@ -95,4 +111,8 @@ fn parse_head(received: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
     };
     let error_kind = header(crate::front::ERROR_KIND).map(str::to_owned);
     Ok(Some((Answer { status, error_kind, body: Vec::new() }, head, length)))
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }

@@ -24,6 +24,7 @@ mod tally;
 
 #[path = "../support/cli.rs"]
 mod cli;
+#[allow(dead_code, reason = "no reply is looked at here but by the client of the client")]
 #[path = "../support/resp.rs"]
 mod resp;
 #[path = "../support/resp_server.rs"]

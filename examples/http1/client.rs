@@ -1,7 +1,8 @@
 //! The client: a pool for each endpoint, connections that carry one request after another, and the one retry that is safe.
 //!
 //! A server hangs up on a connection that has been idle for too long. The pool's watch sees that, and such a connection is handed to
-//! nobody. One race is left, which no client can win: the server decides to hang up just as the next request is on its way to
+//! nobody. A server that says more than it was asked is found out too: by what is left after an answer, if that came with it, and else by the peek
+//! at the next checkout. One race is left, which no client can win: the server decides to hang up just as the next request is on its way to
 //! it. The request then meets the end of the connection before a single byte of an answer. If asking twice does no harm, it is asked
 //! once more, over another connection.
 #![forbid(unsafe_code)]
@@ -11,9 +12,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use corepool::{
-    Conn, ConnectError, Dial, GetErrorKind, Lease, Manager, Opening, Outcome, Pool, PoolMap, TcpManager, Verdict, Watch,
-};
+use corepool::{Conn, ConnectError, Dial, Lease, Manager, Opening, Outcome, Pool, PoolMap, TcpManager, Verdict, Watch};
 
 use crate::cli::Failure;
 use crate::response::{Incoming, Response};
@@ -84,7 +83,7 @@ impl Client {
     pub(crate) fn request(&self, method: &str, endpoint: &Endpoint, path: &str) -> Result<Response, Failure> {
         let mut again = false;
         loop {
-            let mut connection = self.lease(endpoint)?;
+            let mut connection = self.upstreams.get(endpoint)?;
             let error = match connection.exchange(method, endpoint, path) {
                 Ok(response) => {
                     self.counts.reused.fetch_add(u64::from(connection.served > 1), Relaxed);
@@ -101,16 +100,6 @@ impl Client {
             again = true;
             self.counts.again.fetch_add(1, Relaxed);
             self.counts.noted.fetch_add(u64::from(noted), Relaxed);
-        }
-    }
-
-    fn lease(&self, endpoint: &Endpoint) -> Result<Lease<'static, HttpManager>, Failure> {
-        loop {
-            match self.upstreams.pool(endpoint)?.get_owned() {
-                // Removed from the map between the two steps: the next round makes it anew.
-                Err(error) if error.kind() == GetErrorKind::Closed => {}
-                leased => return Ok(leased?),
-            }
         }
     }
 }
@@ -159,6 +148,11 @@ impl Manager for HttpManager {
             Outcome::Done | Outcome::Failed if connection.fit => Verdict::Keep,
             _ => Verdict::Discard,
         }
+    }
+
+    /// As often as for a stream that is lent as it is: an answer tells where it ends, and not that nothing will come after it.
+    fn probe_after(&self) -> Duration {
+        self.tcp.probe_after()
     }
 }
 

@@ -178,6 +178,10 @@ fn rest(client: &Client, endpoints: &[Endpoint], tally: &Tally) -> Result<Rest, 
     let pools = endpoints.iter().map(|endpoint| client.pool(endpoint)).collect::<Result<Vec<_>, _>>()?;
     let open = || pools.iter().map(|pool| pool.stats().open).sum::<usize>();
     let seen = || pools.iter().map(|pool| pool.stats().closed(CloseReason::PeerClosed)).sum::<u64>();
+    for endpoint in endpoints {
+        // By chance the last answers of the load may have ended every connection.
+        ask(client, "GET", endpoint, "/length", tally);
+    }
     let (begin, idle, before) = (Instant::now(), open(), seen());
     while open() > 0 && begin.elapsed() < IDLE_TIMEOUT + HOPELESS {
         thread::sleep(Duration::from_millis(1));

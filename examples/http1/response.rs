@@ -8,6 +8,9 @@
 //!
 //! The connection may serve on if the body had an end of its own, if the peer means to (HTTP/1.1 unless it says `close`, HTTP/1.0 only if it
 //! says `keep-alive`), and if nothing came after the body: a byte too many would begin the next answer.
+//!
+//! Everything that is read has a limit, and the answer has one as a whole: each interim answer, each chunk with its extensions may be short, and
+//! there may be no end of them.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};
@@ -19,6 +22,10 @@ const MAX_HEADERS: usize = 64;
 /// A head or trailers may be this long, a chunk's length with its extensions too.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_BODY: usize = 16 * 1024 * 1024;
+/// Interim answers before the one that was asked for. One or two are usual.
+const MAX_INTERIM: usize = 16;
+/// An answer as a whole: all its heads, its body, and what lies between the pieces of that.
+const MAX_ANSWER: usize = 2 * MAX_BODY;
 /// What one read takes at most.
 const READ_SIZE: usize = 16 * 1024;
 
@@ -38,6 +45,8 @@ pub(crate) struct Incoming<R> {
     /// Something has come since this was last set to false.
     pub(crate) heard: bool,
     received: Vec<u8>,
+    /// How much more may be read for this answer.
+    left: usize,
 }
 
 /// What a head says.
@@ -59,15 +68,21 @@ enum End {
 
 impl<R: Read> Incoming<R> {
     pub(crate) fn new(stream: R) -> Self {
-        Incoming { stream, heard: false, received: Vec::new() }
+        Incoming { stream, heard: false, received: Vec::new(), left: 0 }
     }
 
     /// Reads the response to a request of this method; interim ones are passed over.
     pub(crate) fn response(&mut self, method: &str) -> io::Result<Response> {
+        self.left = MAX_ANSWER;
+        let mut interim = 0;
         let head = loop {
             let head = self.head(method)?;
             if !(100..200).contains(&head.status) || head.status == 101 {
                 break head;
+            }
+            interim += 1;
+            if interim > MAX_INTERIM {
+                return Err(invalid("interim answers without end"));
             }
         };
         let body = match head.end {
@@ -163,8 +178,12 @@ impl<R: Read> Incoming<R> {
     }
 
     fn more(&mut self) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(invalid("an answer that is too long"));
+        }
         let mut chunk = [0; READ_SIZE];
-        let length = self.stream.read(&mut chunk)?;
+        let length = self.stream.read(&mut chunk[..READ_SIZE.min(self.left)])?;
+        self.left -= length;
         self.received.extend_from_slice(&chunk[..length]);
         self.heard |= length > 0;
         Ok(length)
@@ -180,14 +199,15 @@ fn read_head(method: &str, response: &httparse::Response<'_, '_>) -> io::Result<
     let stays = version == 1 || tokens(headers, "connection").any(|token| token.eq_ignore_ascii_case("keep-alive"));
     let mut keeps = stays && !closes;
 
+    let coded = headers.iter().any(|header| header.name.eq_ignore_ascii_case("transfer-encoding"));
     let coding = tokens(headers, "transfer-encoding").last();
     let length = length(headers)?;
     let end = if method == "HEAD" || (100..200).contains(&status) || matches!(status, 204 | 304) {
         End::Length(0)
-    } else if let Some(coding) = coding {
+    } else if coded {
         // Who sends both, or chunks in HTTP/1.0, may be telling somebody on the way another story than us.
         keeps &= length.is_none() && version == 1;
-        if coding.eq_ignore_ascii_case("chunked") { End::LastChunk } else { End::Close }
+        if coding.is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) { End::LastChunk } else { End::Close }
     } else {
         length.map_or(End::Close, End::Length)
     };

@@ -23,6 +23,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 const TRIAL: &str = "1";
 /// How long a child may think about a line.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest answer that it may give.
+const MAX_ANSWER: usize = 64 * 1024;
 /// How long a child whose input has ended may take to end by itself.
 const FAREWELL: Duration = Duration::from_millis(100);
 
@@ -85,9 +87,10 @@ impl Manager for Children {
     fn connect(&self, dial: &Dial<'_>) -> Result<Worker, StartError> {
         let mut worker = self.start()?;
         match worker.ask_within(TRIAL, dial.remaining()) {
-            Ok(answer) if answer == TRIAL => Ok(worker),
+            Ok(answer) if answer == TRIAL && !worker.owes => Ok(worker),
             Ok(answer) => {
-                let odd = format!("it answers {TRIAL:?} with {answer:?}");
+                let more = if worker.owes { " and more" } else { "" };
+                let odd = format!("it answers {TRIAL:?} with {answer:?}{more}");
                 Err(self.error("talk to", io::Error::new(io::ErrorKind::InvalidData, odd)))
             }
             Err(cause) => Err(self.error("talk to", cause)),
@@ -130,6 +133,10 @@ impl Worker {
     }
 
     fn ask_within(&mut self, line: &str, limit: Duration) -> io::Result<String> {
+        if line.contains('\n') {
+            // Two lines have two answers, the second of which would be the next one's.
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "more than a line"));
+        }
         let Some(input) = self.child.stdin.as_mut().filter(|_| !self.owes) else {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "an earlier answer is still to come"));
         };
@@ -139,6 +146,9 @@ impl Worker {
         let end = loop {
             if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
                 break end;
+            }
+            if self.received.len() > MAX_ANSWER {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer that is too long"));
             }
             self.read_some(deadline)?;
         };

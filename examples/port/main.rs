@@ -163,11 +163,9 @@ fn ask_all(args: &Args, thread: usize, pool: &Pool<Children>, tally: &Tally) {
     let half = (args.threads * args.lines).div_ceil(2) as u64;
     for turn in 0..args.lines {
         let (question, expected) = exercise(&args.program, thread, turn);
-        match ask(pool, &question, tally) {
-            Ok(answer) => {
-                if answer != expected {
-                    tally.wrong.fetch_add(1, Relaxed);
-                }
+        match ask(pool, &question, &expected, tally) {
+            Ok(right) => {
+                tally.wrong.fetch_add(u64::from(!right), Relaxed);
                 if tally.answered.fetch_add(1, Relaxed) + 1 == half {
                     kill_one(pool, tally);
                 }
@@ -191,17 +189,23 @@ fn exercise(program: &str, thread: usize, turn: usize) -> (String, String) {
 }
 
 /// A line is as good asked twice. So if a child ends before it has answered, another is asked; once, for one child was killed.
-fn ask(pool: &Pool<Children>, question: &str, tally: &Tally) -> Result<String, Failure> {
+/// False: the answer is another's.
+fn ask(pool: &Pool<Children>, question: &str, expected: &str, tally: &Tally) -> Result<bool, Failure> {
     let mut worker = pool.get()?;
-    match worker.ask(question) {
-        // The child's end may be read from its output before the watch has noted it.
-        Err(error) if Lease::stale(&worker) || has_ended(&error) => {
-            drop(worker);
-            tally.again.fetch_add(1, Relaxed);
-            Ok(pool.get()?.ask(question)?)
-        }
-        answer => Ok(answer?),
+    let mut answer = worker.ask(question);
+    // The child's end may be read from its output before the watch has noted it.
+    if answer.as_ref().is_err_and(|error| Lease::stale(&worker) || has_ended(error)) {
+        drop(worker);
+        tally.again.fetch_add(1, Relaxed);
+        worker = pool.get()?;
+        answer = worker.ask(question);
     }
+    let right = answer? == expected;
+    if !right {
+        // The child and we are out of step: the answer to this line is still to come.
+        Lease::discard(worker);
+    }
+    Ok(right)
 }
 
 /// Kills the child that would be used next. The lease ends first, so that the others go on with it as if nothing were to happen.

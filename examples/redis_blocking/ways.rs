@@ -125,6 +125,7 @@ fn echo(connection: &mut RespConnection, wanted: Instant, tally: &mut Tally) -> 
     let word = format!("{:032x}", fastrand::u128(..));
     let answer: String = redis::cmd("ECHO").arg(&word).query(connection)?;
     if answer != word {
+        connection.distrust();
         return Err("the answer to another command".into());
     }
     record(&mut tally.times, wanted);

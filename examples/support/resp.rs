@@ -3,16 +3,21 @@
 //! `redis::Connection` dials by itself and shows its socket to nobody. So the socket is dialed here and the `redis` crate brings
 //! the protocol: its parser, its packing and, through `ConnectionLike`, all its commands and pipelines.
 //!
-//! A connection counts the replies that it is owed: up before a request is written, down once its reply has been read whole. So
-//! whatever breaks an exchange (a lost socket, a timeout, bytes that are no RESP) leaves the count above zero for good, and
-//! that one number tells [`on_return`](Manager::on_return) which connections may serve on. An error *reply* is a finished
-//! exchange. What the count cannot see is session state: who sends MULTI, WATCH or SELECT by itself undoes it, or discards the
-//! connection.
+//! **What a connection owes.** It counts the replies to come: up before a request is written, down once its reply has been read whole. So
+//! whatever breaks an exchange (a lost socket, a timeout, bytes that are no RESP) leaves the count above zero for good. An error
+//! *reply* is a finished exchange.
+//!
+//! **What it has too much of.** A server that says more than it was asked (a reply too many, another's reply) would answer the next
+//! request with it. What has arrived with the last reply must not vanish in the parser, which keeps what it is given: it is given a line at a
+//! time ([`ByLine`]), and what comes after the reply stays where it can be seen. [`on_return`](Manager::on_return) keeps a connection
+//! that neither owes nor has anything. What arrives later is found by the peek at the next checkout.
+//!
+//! What none of it sees is session state: who sends MULTI, WATCH, SELECT, SUBSCRIBE or MONITOR undoes it, or discards the connection.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -21,6 +26,8 @@ use redis::{ConnectionAddr, ConnectionLike, ErrorKind, IntoConnectionInfo, Redis
 
 /// How long a read or a write may block. A reply that comes later is lost, and its connection with it.
 const IO_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest reply: a server could go on for ever, and each read would be in time. No example asks for more than a fourth of it.
+const MAX_REPLY: usize = 4 * 1024 * 1024;
 
 /// Opens connections to one Redis server.
 #[derive(Clone)]
@@ -40,11 +47,19 @@ pub(crate) struct ConnectError {
 
 /// A connection to a Redis server; what it can do comes from `redis::Commands`.
 pub(crate) struct RespConnection {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
     parser: redis::Parser,
     /// Replies to requests that were begun, not yet read whole.
     owed: usize,
     db: i64,
+}
+
+/// What a parser may read for one reply: no more than a line at a time. Every reply ends with the end of a line, so the parser, which stops at
+/// the end of its reply, is never given what comes after.
+struct ByLine<'c> {
+    stream: &'c mut BufReader<TcpStream>,
+    /// How much longer the reply may grow.
+    left: usize,
 }
 
 impl RespManager {
@@ -77,8 +92,10 @@ impl RespManager {
             Ok(stream)
         });
         let stream = stream.map_err(|cause| self.error("reach", cause.into()))?;
-        let mut connection = RespConnection { stream, parser: redis::Parser::new(), owed: 0, db: self.login.db() };
-        self.log_in(&mut connection).map_err(|cause| self.error("log in to", cause))?;
+        let (stream, parser, db) = (BufReader::new(stream), redis::Parser::new(), self.login.db());
+        let mut connection = RespConnection { stream, parser, owed: 0, db };
+        let ready = self.log_in(&mut connection).and_then(|()| connection.check());
+        ready.map_err(|cause| self.error("log in to", cause))?;
         Ok(connection)
     }
 
@@ -136,14 +153,19 @@ impl Manager for RespManager {
     }
 
     fn watch(&self, connection: &RespConnection, on: &mut Watch<'_>) {
-        on.socket(&connection.stream);
+        on.socket(connection.stream.get_ref());
     }
 
     fn on_return(&self, connection: &mut RespConnection, how: Outcome) -> Verdict {
         match how {
-            Outcome::Done | Outcome::Failed if connection.owed == 0 => Verdict::Keep,
+            Outcome::Done | Outcome::Failed if connection.is_fit() => Verdict::Keep,
             _ => Verdict::Discard,
         }
+    }
+
+    /// At every checkout: nothing else sees a reply too many that comes after the connection was given back.
+    fn probe_after(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -161,20 +183,58 @@ impl fmt::Display for RespManager {
 }
 
 impl RespConnection {
+    /// Its user has read a reply that makes no sense: another's, whose own is still to come. Nobody else may ask.
+    pub(crate) fn distrust(&mut self) {
+        self.owed += 1;
+    }
+
+    /// Whether the next reply that comes would be that to the next request.
+    fn is_fit(&self) -> bool {
+        self.check().is_ok()
+    }
+
+    fn check(&self) -> RedisResult<()> {
+        let fault = if self.owed > 0 {
+            "an earlier exchange was cut short"
+        } else if !self.stream.buffer().is_empty() {
+            "the server says more than it was asked"
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::new(io::ErrorKind::NotConnected, fault).into())
+    }
+
     fn send(&mut self, packed: &[u8], replies: usize) -> RedisResult<()> {
-        if self.owed > 0 {
-            // The reply that is missing might still come, and would answer this request.
-            return Err(io::Error::new(io::ErrorKind::NotConnected, "an earlier exchange was cut short").into());
-        }
+        self.check()?;
         self.owed += replies;
-        Ok(self.stream.write_all(packed)?)
+        Ok(self.stream.get_mut().write_all(packed)?)
     }
 
     fn receive(&mut self) -> RedisResult<Value> {
-        let value = self.parser.parse_value(&mut self.stream)?;
+        let value = self.parser.parse_value(ByLine { stream: &mut self.stream, left: MAX_REPLY })?;
+        if let Value::Push { .. } = value {
+            // Nobody here has subscribed to anything. The reply may come after it, or never.
+            return Err(invalid("a message that nobody asked for").into());
+        }
         self.owed -= 1;
         Ok(value)
     }
+}
+
+impl Read for ByLine<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let ahead = self.stream.fill_buf()?;
+        let most = ahead.len().min(into.len());
+        let length = ahead[..most].iter().position(|byte| *byte == b'\n').map_or(most, |end| end + 1);
+        self.left = self.left.checked_sub(length).ok_or_else(|| invalid("a reply that is too long"))?;
+        into[..length].copy_from_slice(&ahead[..length]);
+        self.stream.consume(length);
+        Ok(length)
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 impl ConnectionLike for RespConnection {
@@ -205,7 +265,7 @@ impl ConnectionLike for RespConnection {
     }
 
     fn is_open(&self) -> bool {
-        self.owed == 0
+        self.is_fit()
     }
 }
 

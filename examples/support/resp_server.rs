@@ -25,6 +25,8 @@ const READ_SIZE: usize = 16 * 1024;
 /// The longest argument and the most arguments that a request may have.
 const MAX_ARGUMENT: usize = 16 * 1024 * 1024;
 const MAX_ARGUMENTS: usize = 64 * 1024;
+/// The longest request as a whole.
+const MAX_REQUEST: usize = 2 * MAX_ARGUMENT;
 
 /// The server. It runs until the process ends.
 #[derive(Debug, Clone)]
@@ -156,8 +158,8 @@ impl Shared {
                         end = self.execute(&request, &mut output);
                         done += length;
                     }
-                    Ok(None) => break,
-                    Err(Malformed) => {
+                    Ok(None) if input.len() - done <= MAX_REQUEST => break,
+                    Ok(None) | Err(Malformed) => {
                         output.extend_from_slice(b"-ERR Protocol error\r\n");
                         end = true;
                     }
