@@ -24,7 +24,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::builder::Builder;
-use crate::engine::checkout::Patience;
+use crate::engine::patience::Patience;
 use crate::error::{BuildError, Cause, Detail, GetError, GetErrorKind, UseError};
 use crate::lease::{Lease, Loan};
 use crate::manager::Manager;
@@ -122,11 +122,7 @@ where
     ///
     /// # Errors
     /// As for [`Pool::with`]; a pool that could not be built is [`GetErrorKind::Down`], with the [`BuildError`] as its source.
-    pub fn with<Q, T, E>(
-        &self,
-        key: &Q,
-        f: impl FnOnce(&mut M::Connection) -> Result<T, E>,
-    ) -> Result<T, UseError<E>>
+    pub fn with<Q, T, E>(&self, key: &Q, f: impl FnOnce(&mut M::Connection) -> Result<T, E>) -> Result<T, UseError<E>>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::engine::checkout::Patience;
+use crate::engine::patience::Patience;
 use crate::error::{BuildError, GetError, UseError};
 use crate::lease::{Lease, Loan};
 use crate::manager::Manager;
@@ -50,10 +50,7 @@ impl<M: Manager> Pool<M> {
     /// [`UseError`]: the closure's own error, or a [`GetError`] when no connection was had. `?` makes of it what the function around
     /// returns: an `io::Error`, a boxed error, `anyhow`'s.
     #[inline]
-    pub fn with<T, E: 'static>(
-        &self,
-        f: impl FnOnce(&mut M::Connection) -> Result<T, E>,
-    ) -> Result<T, UseError<E>> {
+    pub fn with<T, E: 'static>(&self, f: impl FnOnce(&mut M::Connection) -> Result<T, E>) -> Result<T, UseError<E>> {
         let claim = match self.engine.check_out_at_once() {
             Ok(claim) => claim,
             Err(miss) => self.engine.check_out_after(miss, Patience::Usual).map_err(UseError::Get)?,

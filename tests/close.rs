@@ -37,7 +37,10 @@ fn those_who_wait_are_woken_and_told() {
     });
     assert_eq!(kind(&pool), Err(GetErrorKind::Closed));
     assert_eq!(pool.get_owned().map(drop).unwrap_err().to_string(), "the pool is closed");
-    assert_eq!(pool.with(|_| Ok::<_, corepool::GetError>(())).map_err(corepool::UseError::flatten).unwrap_err().kind(), GetErrorKind::Closed);
+    assert_eq!(
+        pool.with(|_| Ok::<_, corepool::GetError>(())).map_err(corepool::UseError::flatten).unwrap_err().kind(),
+        GetErrorKind::Closed
+    );
     drop(lease);
     comes_to_rest(&pool);
 }

@@ -18,9 +18,13 @@ const LATE: Duration = Duration::from_secs(1_000);
 #[track_caller]
 fn opened(error: &BuildError, limit: Duration) -> (usize, usize) {
     match error {
-        BuildError::Opening { open, wanted, waited, .. } => {
+        BuildError::Opening { open, wanted, waited, opening, oldest_dial, .. } => {
             assert!((limit..HOPELESS).contains(waited), "{waited:?}");
-            let text = format!("opened {open} of the {wanted} connections to begin with in {} ms", waited.as_millis());
+            let mut text =
+                format!("opened {open} of the {wanted} connections to begin with in {} ms", waited.as_millis());
+            if let Some(oldest) = oldest_dial {
+                text += &format!(" ({opening} opening for up to {} ms)", oldest.as_millis());
+            }
             assert_eq!(error.to_string(), text);
             (*open, *wanted)
         }
@@ -95,13 +99,14 @@ fn in_vain_on_real_sockets_it_names_the_address() {
 }
 
 #[test]
-fn in_vain_without_an_answer_it_says_only_that() {
+fn in_vain_without_an_answer_it_tells_of_the_dial_that_hangs() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
     let error = Pool::builder(fake).max_size(4).opening(Opening::Wait(50 * MS)).build().unwrap_err();
     assert_eq!(opened(&error, 50 * MS), (0, 1));
     assert!(error.source().is_none());
+    assert!(error.to_string().contains("1 opening for up to"), "{error}");
     script.open();
     eventually("its thread is back", || script.under_way() == 0);
 }

@@ -94,7 +94,10 @@ fn a_zero_wait_timeout_means_try() {
     let pool = Pool::builder(Fake::default()).max_size(1).wait_timeout(Duration::ZERO).build().unwrap();
     let lease = pool.get().unwrap();
     assert_eq!(pool.get().unwrap_err().kind(), GetErrorKind::Busy);
-    assert_eq!(pool.with(|_| Ok::<_, corepool::GetError>(())).map_err(corepool::UseError::flatten).unwrap_err().kind(), GetErrorKind::Busy);
+    assert_eq!(
+        pool.with(|_| Ok::<_, corepool::GetError>(())).map_err(corepool::UseError::flatten).unwrap_err().kind(),
+        GetErrorKind::Busy
+    );
     drop(lease);
     assert!(pool.get().is_ok());
     assert_eq!(pool.stats().waited, 0);

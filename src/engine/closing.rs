@@ -49,7 +49,6 @@ pub(crate) struct Closer<M: Manager> {
     /// Rung when the last close has ended.
     finished: Condvar,
     left: [AtomicU64; CloseReason::ALL.len()],
-    ended: AtomicU64,
     timeout: AtomicU64,
     room: Weak<dyn Room>,
     reactor: Arc<Reactor>,
@@ -63,6 +62,8 @@ struct State<M: Manager> {
     /// Those in the queue and those under way, in the order in which they left.
     farewells: BTreeMap<u64, Farewell>,
     numbers: u64,
+    /// Those that are over.
+    ended: u64,
     /// Background threads that take from the queue.
     threads: usize,
     hung: usize,
@@ -116,10 +117,9 @@ impl<M: Manager> Closer<M> {
         let (queue, farewells) = (VecDeque::new(), BTreeMap::new());
         let closer = Arc::new_cyclic(|me| Closer {
             me: Weak::clone(me),
-            state: Mutex::new(State { queue, farewells, numbers: 0, threads: 0, hung: 0 }),
+            state: Mutex::new(State { queue, farewells, numbers: 0, ended: 0, threads: 0, hung: 0 }),
             finished: Condvar::new(),
             left: std::array::from_fn(|_| AtomicU64::new(0)),
-            ended: AtomicU64::new(0),
             timeout: AtomicU64::new(nanos(timeout)),
             room,
             reactor,
@@ -182,15 +182,10 @@ impl<M: Manager> Closer<M> {
         CloseReason::ALL.iter().map(|why| self.count(*why)).sum()
     }
 
-    /// How many have been closed.
-    pub(crate) fn count_ended(&self) -> u64 {
-        // Relaxed: statistics.
-        self.ended.load(Ordering::Relaxed)
-    }
-
-    /// How many are being closed.
-    pub(crate) fn closing(&self) -> usize {
-        lock(&self.state).farewells.len()
+    /// How many have been closed, and how many are being closed.
+    pub(crate) fn tally(&self) -> (u64, usize) {
+        let state = lock(&self.state);
+        (state.ended, state.farewells.len())
     }
 
     /// How many hang, if no more may.
@@ -235,8 +230,7 @@ impl<M: Manager> Closer<M> {
                 let mut state = lock(&self.state);
                 let ended = state.farewells.remove(&number);
                 state.hung -= ended.iter().filter(|farewell| farewell.hung).count();
-                // Relaxed: statistics. Under the lock, so that whoever waits for the last one finds it counted.
-                self.ended.fetch_add(1, Ordering::Relaxed);
+                state.ended += 1;
                 if state.farewells.is_empty() {
                     self.finished.notify_all();
                 }

@@ -126,7 +126,7 @@ impl<M: Manager> Engine<M> {
     /// Closes, and waits for all that is leased and all closes until `limit`; then cuts short what is left, if `hard` says for how long
     /// to wait after that.
     pub(crate) fn drain(&self, limit: Duration, hard: Option<Duration>) -> DrainReport {
-        let before = self.closer.count_ended();
+        let (before, _) = self.closer.tally();
         self.close();
         self.wait_until_empty(limit);
         if let Some(hard) = hard {
@@ -136,12 +136,8 @@ impl<M: Manager> Engine<M> {
         }
         let uses = self.bag.lives().into_iter().map(|(life, _)| self.bag.slot(life.slot).last_use());
         let leased = uses.filter(|last| last.is_callers()).map(|last| thread::name(last.thread()));
-        DrainReport {
-            closed: self.closer.count_ended() - before,
-            closing: self.closer.closing(),
-            opening: self.dialing.threads(),
-            leased: leased.collect(),
-        }
+        let (ended, closing) = self.closer.tally();
+        DrainReport { closed: ended - before, closing, opening: self.dialing.threads(), leased: leased.collect() }
     }
 
     /// Sleeps until nothing is leased, and everything that was opened is closed, or until `limit` has passed.

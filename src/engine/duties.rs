@@ -59,6 +59,16 @@ impl<M: Manager> Engine<M> {
         self.evict_for(claim, |notes| if notes.is_leaving() { Unfit::new(reason(notes)) } else { unfit });
     }
 
+    /// Its peer has hung up on it while nobody used it. If nobody ever has, none is kept for a while.
+    pub(super) fn lose(&self, claim: Claim) {
+        if self.slot(&claim).notes().has(Notes::FRESH) {
+            self.perform_all(self.dialing.lost_unused(&self.bag, &self.live.settings()));
+        }
+        self.evict_for(claim, |notes| {
+            Unfit::new(if notes.is_leaving() { reason(notes) } else { CloseReason::PeerClosed })
+        });
+    }
+
     /// The same for this reason whatever is noted: where the pool has ended a call by shutting its sockets down, which looks like a
     /// hang-up.
     #[cold]

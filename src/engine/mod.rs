@@ -6,14 +6,14 @@
 //!
 //! | parts | | verbs | called by |
 //! |---|---|---|---|
-//! | `dialing/` | pace, dials under way | `checkout` | a caller, on its way in and out |
-//! | `upkeep/` | sweep, pings | `refusal` | a caller that gets nothing: its error |
+//! | `dialing/` | pace, dials under way | `checkout`, `inspection` | a caller, on its way in and out |
+//! | `upkeep/` | sweep, pings | `waiting`, `refusal` | a caller in line, and one that gets nothing |
 //! | `waits` | those who wait | `demand` | whoever wants more connections |
 //! | `closing` | the ends of connections | `duties` | whoever has changed the bag |
 //! | `resident` | what lives in a slot | `landing` | a dial's thread |
 //! | `live` | settings, manager | `findings` | the sweep |
 //! | `counters` | | `control`, `snapshot` | the pool's owner |
-//! | | | `handler` | the reactor |
+//! | `told`, `patience` | errors kept, times of a caller | `handler` | the reactor, the closer |
 #![forbid(unsafe_code)]
 
 pub(crate) mod checkout;
@@ -25,13 +25,16 @@ mod dialing;
 mod duties;
 mod findings;
 mod handler;
+mod inspection;
 mod landing;
 mod live;
+pub(crate) mod patience;
 mod refusal;
 pub(crate) mod resident;
 mod snapshot;
 mod told;
 mod upkeep;
+mod waiting;
 mod waits;
 
 use std::io;

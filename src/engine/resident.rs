@@ -46,6 +46,8 @@ impl Unfit {
 pub(crate) enum Withheld {
     /// The connection must leave; the caller is served another.
     Unfit(Unfit),
+    /// The hook took longer than the caller's time, and its sockets were shut down.
+    Overran,
     /// The connection must leave, and the caller is refused.
     Useless(Cause),
     /// The caller is refused; the connection stays.
@@ -82,11 +84,7 @@ impl<M: Manager> Resident<M> {
     }
 
     #[inline(always)]
-    fn judge(
-        &mut self,
-        how: Outcome,
-        ask: impl FnOnce(&M, &mut M::Connection) -> Verdict,
-    ) -> Result<(), Unfit> {
+    fn judge(&mut self, how: Outcome, ask: impl FnOnce(&M, &mut M::Connection) -> Verdict) -> Result<(), Unfit> {
         let Resident { connection, manager, sockets, .. } = self;
         let judged = contain(|| {
             let verdict = ask(manager, connection);

@@ -29,7 +29,7 @@ impl<M: Manager> Engine<M> {
             leased: census.open - idle,
             opening: census.opening,
             waiting: census.waiting,
-            closing: self.closer.closing(),
+            closing: self.closer.tally().1,
             idle_low: self.counters.take_idle_low(idle),
             leases: self.uses(),
             stolen,

@@ -40,9 +40,9 @@ use super::bits::{Notes, SlotId};
 use super::idle::IdleStacks;
 pub(crate) use super::queue::{Fate, Limits, Permit, Seat};
 use super::queue::{Queue, Waiter};
-pub(crate) use super::slot::{Claim, Slot};
 #[cfg_attr(corepool_loom, allow(unused_imports, reason = "only a model of the cut needs it"))]
 pub(crate) use super::slot::Use;
+pub(crate) use super::slot::{Claim, Slot};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock};
 
 /// The slots of a pool of `T`, and who waits for them. `R` is the reason that waiters are given when the endpoint is down.

@@ -13,9 +13,14 @@ pub(crate) enum DialError {
     /// It took longer than this.
     Overdue(Duration),
     /// So many hang that no more may begin.
-    Hanging { dials: usize, oldest: Duration },
+    Hanging {
+        dials: usize,
+        oldest: Duration,
+    },
     /// So many closes hang that there is no room.
-    ClosesHang { closes: usize },
+    ClosesHang {
+        closes: usize,
+    },
     /// Which hook.
     Panicked(&'static str),
     NoThread,
@@ -25,6 +30,8 @@ pub(crate) enum DialError {
     SpeaksFirst,
     /// `on_checkout` discarded it before anybody used it, without a reason.
     Unfit,
+    /// `on_checkout` took longer than the caller's time.
+    HookOverran,
     NoDescriptor(io::Error),
 }
 
@@ -35,6 +42,7 @@ impl DialError {
             CloseReason::Panicked => DialError::Panicked("hook"),
             CloseReason::IdleData => DialError::SpeaksFirst,
             CloseReason::PeerClosed => DialError::Stillborn,
+            CloseReason::HeldTooLong => DialError::HookOverran,
             _ => DialError::Unfit,
         }
     }
@@ -47,14 +55,15 @@ impl fmt::Display for DialError {
             DialError::Hanging { dials, oldest } => {
                 write!(f, "{dials} dials hang, the oldest of them for {} s", oldest.as_secs())
             }
-            DialError::ClosesHang { closes } => write!(f, "{closes} closes hang, and leave no room to open connections"),
+            DialError::ClosesHang { closes } => {
+                write!(f, "{closes} closes hang, and leave no room to open connections")
+            }
             DialError::Panicked(hook) => write!(f, "the manager's {hook} panicked"),
             DialError::NoThread => f.write_str("no background thread could be started for the dial"),
             DialError::Stillborn => f.write_str("the peer accepted the connection and hung up at once"),
-            DialError::SpeaksFirst => {
-                f.write_str("the peer sends before it is asked: read its greeting in `connect`")
-            }
+            DialError::SpeaksFirst => f.write_str("the peer sends before it is asked: read its greeting in `connect`"),
             DialError::Unfit => f.write_str("the manager's on_checkout discards what it has just opened"),
+            DialError::HookOverran => f.write_str("the manager's on_checkout took longer than the caller's time"),
             DialError::NoDescriptor(error) if error.raw_os_error().is_some_and(out_of_descriptors) => {
                 f.write_str("no descriptor is left to watch the connection with (each pooled connection takes two)")
             }

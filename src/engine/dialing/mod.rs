@@ -58,12 +58,18 @@ pub(crate) struct Dialing {
 struct Pace {
     backoff: Backoff,
     keeping: Keeping,
+    /// Nothing is kept just now, because of a pause in the keeping.
+    keeps_nothing: bool,
 }
 
 impl Dialing {
     pub(crate) fn new(dials_at_once: usize, lazy: bool, reactor: Arc<Reactor>, observing: Arc<Observing>) -> Self {
         Dialing {
-            pace: Mutex::new(Pace { backoff: Backoff::new(dials_at_once), keeping: Keeping::default() }),
+            pace: Mutex::new(Pace {
+                backoff: Backoff::new(dials_at_once),
+                keeping: Keeping::default(),
+                keeps_nothing: false,
+            }),
             book: Mutex::default(),
             floor: AtomicUsize::new(0),
             retirements: AtomicU64::new(0),
@@ -260,11 +266,13 @@ impl Dialing {
             let book = lock(&self.book);
             (book.beside(settings.dials_at_once), book.free(settings.dials_at_once))
         };
-        let Pace { backoff, keeping } = &*pace;
+        let keeps_nothing = pace.keeping.is_paused(now);
+        pace.keeps_nothing = keeps_nothing;
+        let Pace { backoff, keeping, .. } = &*pace;
         let fail_fast_after = nanos(settings.fail_fast_after);
         let dials = backoff.dials(now, beside).min(free);
         // Relaxed: under the pace's lock, as where it is set.
-        let floor = if keeping.is_paused(now) { 0 } else { self.floor.load(Ordering::Relaxed) };
+        let floor = if keeps_nothing { 0 } else { self.floor.load(Ordering::Relaxed) };
         // Under the lock, so that an older pace cannot overtake a newer one.
         let refused = bag.refuse(backoff.refusal(now, fail_fast_after, beside));
         let limited = bag.limit(|limits| (limits.dials, limits.floor) = (dials, floor));
@@ -287,7 +295,7 @@ impl Dialing {
     /// Whether the pace changes by time alone just now.
     pub(crate) fn is_paced(&self) -> bool {
         let pace = lock(&self.pace);
-        pace.backoff.is_down() || pace.keeping.is_paused(clock::now())
+        pace.backoff.is_down() || pace.keeps_nothing
     }
 
     /// Whether the last dial has failed, so that whoever begins to wait should [`hurry`](Dialing::hurry).

@@ -230,8 +230,11 @@ mod tests {
     /// A reactor may be off its core between the look at the clock and the look at the connections.
     #[test]
     fn a_late_look_ends_nothing_early() {
-        let bag: Bag<(), ()> =
-            Bag::new(1, 1, Limits { max_size: 1, max_closing: 1, floor: 0, dials: 1, max_waiters: 1, handoff_after: 0 });
+        let bag: Bag<(), ()> = Bag::new(
+            1,
+            1,
+            Limits { max_size: 1, max_closing: 1, floor: 0, dials: 1, max_waiters: 1, handoff_after: 0 },
+        );
         let permit = bag.demand().unwrap().dial.into_iter().next().unwrap();
         let (claim, life) = bag.admit(permit, (), false).unwrap();
         assert!(bag.land(claim, 0, clock::now).is_none());

@@ -1,0 +1,147 @@
+//! What a connection has to pass before a caller gets it, off the fast path: its notes, its sockets, its manager.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::counters::Count;
+use super::patience::Times;
+use super::resident::{Resident, Unfit, Withheld};
+use crate::error::Cause;
+use crate::lockfree::bag::{Claim, Slot};
+use crate::lockfree::bits::Notes;
+use crate::manager::{CloseReason, Manager};
+use crate::observe::Event;
+use crate::os::clock::{self, until};
+use crate::os::thread;
+
+/// What became of a connection that was taken for a caller.
+pub(super) enum Taken {
+    /// The caller has it.
+    Fit(Claim),
+    /// It had to leave; the next one may be tried.
+    Gone,
+    /// The caller is refused, and the connection is back in the pool.
+    Refused(Cause),
+}
+
+/// A manager whose checkout hook takes longer is timed from then on: longer than any that does no I/O.
+const QUICK: Duration = Duration::from_micros(20);
+
+impl<M: Manager> Engine<M> {
+    /// Looks at what is noted of a connection, then hands it over.
+    pub(super) fn look_over(&self, mut claim: Claim, times: Times) -> Taken {
+        let slot = self.bag.slot(claim.slot());
+        let notes = slot.notes();
+        if notes.is_leaving() {
+            self.discard(claim, Unfit::new(CloseReason::Discarded));
+            return Taken::Gone;
+        }
+        slot.hold(&claim, thread::number());
+        if (notes.has(Notes::AGED) || notes.has(Notes::PROBE))
+            && let Err(unfit) = slot.resident_mut(&mut claim).look_for_data()
+        {
+            // An idle one that nobody had asked for is no evidence.
+            if unfit.why == CloseReason::PeerClosed && !times.in_line {
+                self.lose(claim);
+            } else {
+                self.discard(claim, unfit);
+            }
+            return Taken::Gone;
+        }
+        self.freshen(&claim, notes);
+        let judged = if notes.has(Notes::TIMED) || notes.has(Notes::FRESH) {
+            self.ask_manager_in_time(&mut claim, slot, times)
+        } else {
+            self.ask_manager(&mut claim, slot)
+        };
+        match judged {
+            Err(withheld) => self.withhold(claim, withheld),
+            Ok(()) if slot.notes().is_leaving() => {
+                self.discard(claim, Unfit::new(CloseReason::Discarded));
+                Taken::Gone
+            }
+            Ok(()) => {
+                if notes.has(Notes::FRESH) {
+                    self.bag.clear(&claim, Notes::FRESH);
+                    self.dialing.proven();
+                }
+                slot.begin_use(&claim);
+                Taken::Fit(claim)
+            }
+        }
+    }
+
+    /// Asks the manager with an eye on the clock: its sockets are shut down under it when the caller's time is up.
+    #[cold]
+    fn ask_manager_in_time(&self, claim: &mut Claim, slot: &Slot<Resident<M>>, times: Times) -> Result<(), Withheld> {
+        let resident = slot.resident_mut(claim);
+        let sockets = Arc::clone(&resident.sockets);
+        let begun = clock::now();
+        let judged = self.upkeep.run_hook(&sockets, times.hooks_end, || resident.judge_checkout());
+        let ended = clock::now();
+        if until(ended, begun) > QUICK {
+            self.turns_choosy();
+        }
+        if ended < times.hooks_end {
+            return judged;
+        }
+        self.counters.add(Count::HooksOverran);
+        self.observing.tell(|| Event::HookOverran { thread: thread::name(thread::number()) });
+        Err(Withheld::Overran)
+    }
+
+    /// The manager has discarded or refused at checkout, so its hook is more than the default, and may take its time. From now on the clock
+    /// is read before it, which the caller's deadline covers: on the slow path, where a note sends every connection.
+    #[cold]
+    fn turns_choosy(&self) {
+        // Whoever is born meanwhile sees it, or is found here, or goes unnoted, as those before did.
+        if self.waits.turn_choosy() {
+            self.bag.lives().iter().for_each(|(life, _)| {
+                self.bag.note(*life, Notes::TIMED);
+            });
+        }
+    }
+
+    /// It is in use, so it is not aged any more; the sweep may have to look at it again.
+    pub(super) fn freshen(&self, claim: &Claim, notes: Notes) {
+        if notes.has(Notes::AGED) || notes.has(Notes::RESTED) {
+            self.bag.clear(claim, Notes::AGED);
+            self.bag.clear(claim, Notes::RESTED);
+            self.upkeep.rejuvenated(&self.live.settings());
+        }
+    }
+
+    /// Asks the manager whether a caller may have it.
+    #[inline(always)]
+    pub(super) fn ask_manager(&self, claim: &mut Claim, slot: &Slot<Resident<M>>) -> Result<(), Withheld> {
+        slot.hold(claim, thread::number());
+        slot.resident_mut(claim).judge_checkout()
+    }
+
+    /// The manager does not let the caller have it.
+    #[cold]
+    pub(super) fn withhold(&self, claim: Claim, withheld: Withheld) -> Taken {
+        self.turns_choosy();
+        match withheld {
+            Withheld::Unfit(unfit) => {
+                self.discard(claim, unfit);
+                Taken::Gone
+            }
+            Withheld::Overran => {
+                self.discard_whatever_noted(claim, Unfit::new(CloseReason::HeldTooLong));
+                Taken::Gone
+            }
+            Withheld::Useless(cause) => {
+                self.discard(claim, Unfit { why: CloseReason::Discarded, cause: Some(Cause::clone(&cause)) });
+                Taken::Refused(cause)
+            }
+            Withheld::Refused(cause) => {
+                self.slot(&claim).hold_by_pool(&claim);
+                self.perform(self.bag.give_or_evict(claim, self.here(), clock::now));
+                Taken::Refused(cause)
+            }
+        }
+    }
+}
