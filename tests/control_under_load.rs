@@ -129,7 +129,7 @@ fn replace_manager() {
         }
         eventually("none of an older one is left", || censuses[..30].iter().all(|census| census.alive() == 0));
     });
-    assert_eq!(pool.stats().closed_in_all(), pool.stats().closed(CloseReason::Retired));
+    assert_eq!(pool.stats().closed_in_all(), pool.stats().closed(CloseReason::Retired), "\n{}", pool.stats());
     nothing_is_lost(&pool, &censuses.iter().map(|census| &**census).collect::<Vec<_>>());
     eventually("the last one's endpoint has all", || servers[1].open() == 0 && servers[0].open() == pool.stats().open);
 }

@@ -123,12 +123,13 @@ fn the_defaults_are_those_of_the_documentation() {
     let in_force = build(|b| b).unwrap().settings();
     let shards = build(|b| b).unwrap().stats().shards.len();
     assert_eq!((in_force.max_size, in_force.min_idle), ((2 * shards).max(8), 1));
-    assert_eq!((in_force.wait_timeout, in_force.dial_timeout), (1_000 * MS, 5_000 * MS));
+    assert_eq!((in_force.wait_timeout, in_force.dial_timeout), (1_000 * MS, 3_000 * MS));
     assert_eq!((in_force.close_timeout, in_force.fail_fast_after), (1_000 * MS, 1_000 * MS));
     assert_eq!((in_force.idle_timeout, in_force.max_lifetime), (Some(600_000 * MS), Some(1_800_000 * MS)));
     assert_eq!((in_force.ping_interval, in_force.hold_limit, in_force.cut_held), (None, None, false));
     assert_eq!((in_force.handoff_after, in_force.dials_at_once), (MS, 4));
     assert_eq!(in_force.max_waiters, usize::MAX);
+    assert_eq!((in_force.backoff_max, in_force.max_closing), (30_000 * MS, 4));
     assert_eq!(in_force.probe_after, 1_000 * MS, "the manager's");
     // A shard that cannot hold two connections is only somewhere to steal from.
     assert_eq!(build(|b| b.max_size(2)).unwrap().stats().shards.len(), 1);

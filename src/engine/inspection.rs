@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Engine;
 use super::counters::Count;
@@ -13,8 +12,8 @@ use crate::lockfree::bag::{Claim, Slot};
 use crate::lockfree::bits::Notes;
 use crate::manager::{CloseReason, Manager};
 use crate::observe::Event;
-use crate::os::clock::{self, until};
-use crate::os::thread;
+use crate::os::clock;
+use crate::os::{sys, thread};
 
 /// What became of a connection that was taken for a caller.
 pub(super) enum Taken {
@@ -25,9 +24,6 @@ pub(super) enum Taken {
     /// The caller is refused, and the connection is back in the pool.
     Refused(Cause),
 }
-
-/// A manager whose checkout hook takes longer is timed from then on: longer than any that does no I/O.
-const QUICK: Duration = Duration::from_micros(20);
 
 impl<M: Manager> Engine<M> {
     /// Looks at what is noted of a connection, then hands it over.
@@ -76,15 +72,27 @@ impl<M: Manager> Engine<M> {
     /// Asks the manager with an eye on the clock: its sockets are shut down under it when the caller's time is up.
     #[cold]
     fn ask_manager_in_time(&self, claim: &mut Claim, slot: &Slot<Resident<M>>, times: Times) -> Result<(), Withheld> {
+        let begun = clock::now();
+        if begun >= times.hooks_end {
+            // Granted at the last moment, and not known to take its time.
+            return self.ask_manager(claim, slot);
+        }
         let resident = slot.resident_mut(claim);
         let sockets = Arc::clone(&resident.sockets);
-        let begun = clock::now();
-        let judged = self.upkeep.run_hook(&sockets, times.hooks_end, || resident.judge_checkout());
-        let ended = clock::now();
-        if until(ended, begun) > QUICK {
+        let mut blocks = false;
+        let (judged, cut) = self.upkeep.run_hook(&sockets, times.hooks_end, || {
+            if self.waits.is_choosy() {
+                return resident.judge_checkout();
+            }
+            let rests = sys::rests();
+            let judged = resident.judge_checkout();
+            blocks = sys::rests() > rests;
+            judged
+        });
+        if blocks {
             self.turns_choosy();
         }
-        if ended < times.hooks_end {
+        if !cut {
             return judged;
         }
         self.counters.add(Count::HooksOverran);
@@ -92,8 +100,8 @@ impl<M: Manager> Engine<M> {
         Err(Withheld::Overran)
     }
 
-    /// The manager has discarded or refused at checkout, so its hook is more than the default, and may take its time. From now on the clock
-    /// is read before it, which the caller's deadline covers: on the slow path, where a note sends every connection.
+    /// The manager has discarded or refused at checkout, or its hook has blocked, so it is more than the default, and may take its
+    /// time. From now on the caller's deadline covers it: on the slow path, where a note sends every connection.
     #[cold]
     fn turns_choosy(&self) {
         // Whoever is born meanwhile sees it, or is found here, or goes unnoted, as those before did.

@@ -14,19 +14,22 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Runs `call` with `deadline`, which `remind` makes known to whoever will [`keep`](Deadlines::keep) it.
+    /// Runs `call` with `deadline`, which `remind` makes known to whoever will [`keep`](Deadlines::keep) it. Returns what it returned,
+    /// and whether it was cut short.
     pub(crate) fn run<R>(
         &self,
         sockets: &Arc<[Duplicate]>,
         deadline: u64,
         remind: impl FnOnce(u64),
         call: impl FnOnce() -> R,
-    ) -> R {
+    ) -> (R, bool) {
         lock(&self.calls).push((deadline, Arc::clone(sockets)));
         remind(deadline);
         let result = call();
-        lock(&self.calls).retain(|(_, running)| !Arc::ptr_eq(running, sockets));
-        result
+        let mut calls = lock(&self.calls);
+        let before = calls.len();
+        calls.retain(|(_, running)| !Arc::ptr_eq(running, sockets));
+        (result, calls.len() == before)
     }
 
     /// Whether a call on these is under way.

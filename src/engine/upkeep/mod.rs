@@ -151,8 +151,8 @@ impl Upkeep {
         self.sweep_by(clock::now());
     }
 
-    /// Runs a checkout hook, which may block until `deadline`; then these sockets are shut down under it.
-    pub(crate) fn run_hook<R>(&self, sockets: &Arc<[Duplicate]>, deadline: u64, hook: impl FnOnce() -> R) -> R {
+    /// Runs a checkout hook, which may block until `deadline`; then these sockets are shut down under it. Says whether they were.
+    pub(crate) fn run_hook<R>(&self, sockets: &Arc<[Duplicate]>, deadline: u64, hook: impl FnOnce() -> R) -> (R, bool) {
         self.hooks.run(sockets, deadline, |deadline| self.reactor.remind(deadline), hook)
     }
 
@@ -164,6 +164,6 @@ impl Upkeep {
     /// Runs `ping`, which may block for `ping_timeout`; then these sockets are shut down under it.
     pub(crate) fn run_ping<R>(&self, sockets: &Arc<[Duplicate]>, settings: &Settings, ping: impl FnOnce() -> R) -> R {
         let deadline = clock::now().saturating_add(nanos(settings.ping_timeout));
-        self.pings.run(sockets, deadline, |deadline| self.reactor.remind(deadline), ping)
+        self.pings.run(sockets, deadline, |deadline| self.reactor.remind(deadline), ping).0
     }
 }
