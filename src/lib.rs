@@ -19,7 +19,7 @@
 //! // One pool for the process; worker threads share it by reference, or by its cheap clones.
 //! let pool = Pool::builder(TcpManager::new(address)).max_size(64).min_idle(1).build()?;
 //!
-//! // The connection itself, for the time of a closure. Its error discards the connection.
+//! // The connection itself, for the time of a closure. An error discards it, unless its manager can tell that nothing is half done.
 //! let answer = pool.with(|connection| -> std::io::Result<[u8; 4]> {
 //!     let mut answer = [0; 4];
 //!     connection.write_all(b"ping")?;
@@ -50,18 +50,22 @@
 //! | a reply on a leased or idle connection | | 0 | 0, and no reactor wakes | 0 | |
 //! | a peer that hangs up | the reactor, at once | one a shard | | | |
 //!
-//! - At most `max_size` connections are open or being opened, whatever fails.
+//! - At most `max_size` connections are open or being opened, whatever fails, and at most
+//!   [`max_closing`](Builder::max_closing) more with those that are being closed.
 //! - A connection is leased to one caller at a time, closed once, and not handed out after its peer's hang-up, its expiry or its
-//!   retirement has been noted. A hang-up that is still on its way is seen by the caller's own I/O: [`Lease::stale`] then says
-//!   that a retry is safe.
-//! - Nobody waits beside an idle connection, or beside room to open one; no wait is without a bound; every caller that fails is
-//!   told the cause.
+//!   retirement has been noted. A hang-up that is still on its way is seen by the caller's own I/O.
+//! - No caller waits while a connection is idle or could be opened; no wait is without a bound; every caller that fails is told
+//!   the cause.
+//! - A dial, a ping, a close and a checkout hook each have a deadline. What hangs beyond it is bounded in number, and stands in
+//!   nobody's way.
+//! - While the endpoint is down it is dialed at a pace: demand hastens a dial to four a second in the end, and never one whose
+//!   failure the manager calls permanent.
 //! - Callers are served in the order of their arrival once they have waited for `handoff_after`; before, newcomers may be faster. One
 //!   connection is left to whoever runs, while all others are on their way to callers that have still to wake up.
 //! - A panic in the closure or in any hook costs one connection. Under `panic = "abort"` nothing is contained.
 //! - The user's code never runs on a reactor, or under a lock of the pool.
 //!
-//! These are not claims alone: the concurrent core is model-checked (`loom-tests/`), each of its memory orderings and re-checks
+//! These are not claims alone: the lock-free bag of connections is model-checked (`loom-tests/`), each of its memory orderings and re-checks
 //! has a model that fails without it, and the README of `src/lockfree/` has the argument.
 //!
 //! # Limits

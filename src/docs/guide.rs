@@ -61,7 +61,7 @@
 //! | `connect/2`, `{:stop, reason, state}` | a manager cannot end its pool; once the endpoint has been down for [`Builder::fail_fast_after`], callers are told at once | `outage::newcomers_are_refused_at_the_door_and_told_the_cause` |
 //! | `connect/2`, `info` | [`Dial::attempt`], [`Dial::remaining`] | `outage::attempts_are_numbered_from_the_last_success` |
 //! | `disconnect/2`, `{:connect, info, state}` | what is lost of [`Builder::min_idle`] is dialed at once | `watch::it_is_replaced_at_once_where_it_is_one_of_min_idle` |
-//! | `disconnect/2`, `{:backoff, timeout, state}` | a peer that accepts and hangs up counts as one that does not accept | `outage::what_a_peer_hangs_up_on_at_once_is_kept_ever_more_rarely` |
+//! | `disconnect/2`, `{:backoff, timeout, state}` | a peer that accepts and hangs up on what somebody waits for counts as one that does not accept; on what nobody has asked for, less is kept | `outage::what_a_peer_hangs_up_on_at_once_is_kept_ever_more_rarely` |
 //! | `disconnect/2`, `{:noconnect, state}` | beyond `min_idle` nothing is dialed until somebody asks | `watch::an_idle_one_leaves_the_pool` |
 //! | `disconnect/2`, `{:stop, reason, state}` | no meaning: a pool outlives its connections | – |
 //! | `handle_call/3`, `handle_cast/2`, `call`, `cast`, `reply/2` | no process to ask: [`Pool::with`] has the connection, and its result is the reply | `returns::a_use_that_ends_well_keeps_the_connection` |

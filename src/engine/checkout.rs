@@ -61,11 +61,34 @@ impl<M: Manager> Engine<M> {
     pub(crate) fn check_out_after(&self, miss: Miss, patience: Patience) -> Result<Claim, GetError> {
         match miss {
             Miss::Nothing => self.check_out_slow(None, patience),
-            Miss::Noted(claim) => self.check_out_slow(Some(claim), patience),
+            Miss::Noted(claim) => self.check_out_noted(claim, patience),
             Miss::Withheld(claim, withheld) => match self.withhold(claim, withheld) {
                 Taken::Refused(cause) => Err(self.refused(cause)),
                 Taken::Fit(_) | Taken::Gone => self.check_out_slow(None, patience),
             },
+        }
+    }
+
+    /// Something is noted of it. Mostly that its sockets are to be looked at, as they are on each checkout of a stream: that needs
+    /// neither a clock nor the settings.
+    fn check_out_noted(&self, mut claim: Claim, patience: Patience) -> Result<Claim, GetError> {
+        let slot = self.bag.slot(claim.slot());
+        if !slot.notes().is_clean_but_for_probe() {
+            return self.check_out_slow(Some(claim), patience);
+        }
+        slot.hold(&claim, thread::number());
+        if let Err(unfit) = slot.resident_mut(&mut claim).look_for_data() {
+            self.leave_idle(claim, unfit);
+            return self.check_out_slow(None, patience);
+        }
+        match self.ask_manager(&mut claim, slot) {
+            Err(withheld) => self.check_out_after(Miss::Withheld(claim, withheld), patience),
+            // Noted while it was looked at.
+            Ok(()) if slot.notes().is_leaving() => self.check_out_slow(Some(claim), patience),
+            Ok(()) => {
+                slot.begin_use(&claim);
+                Ok(claim)
+            }
         }
     }
 
@@ -135,7 +158,7 @@ impl<M: Manager> Engine<M> {
 
     #[inline(always)]
     fn check_in_judged(&self, claim: Claim, slot: &Slot<Resident<M>>, judged: Result<(), Unfit>) {
-        if judged.is_ok() && slot.notes().is_clean() {
+        if judged.is_ok() && slot.notes().is_clean_but_for_probe() {
             self.bag.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
         } else {
             self.check_in_slow(claim, judged);

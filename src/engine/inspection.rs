@@ -38,11 +38,10 @@ impl<M: Manager> Engine<M> {
         if (notes.has(Notes::AGED) || notes.has(Notes::PROBE))
             && let Err(unfit) = slot.resident_mut(&mut claim).look_for_data()
         {
-            // An idle one that nobody had asked for is no evidence.
-            if unfit.why == CloseReason::PeerClosed && !times.in_line {
-                self.lose(claim);
+            if times.in_line {
+                self.discard(claim, unfit)
             } else {
-                self.discard(claim, unfit);
+                self.leave_idle(claim, unfit)
             }
             return Taken::Gone;
         }
@@ -67,6 +66,12 @@ impl<M: Manager> Engine<M> {
                 Taken::Fit(claim)
             }
         }
+    }
+
+    /// What was found idle is unfit. That a peer has hung up on what nobody had asked for is no evidence against it.
+    #[cold]
+    pub(super) fn leave_idle(&self, claim: Claim, unfit: Unfit) {
+        if unfit.why == CloseReason::PeerClosed { self.lose(claim) } else { self.discard(claim, unfit) }
     }
 
     /// Asks the manager with an eye on the clock: its sockets are shut down under it when the caller's time is up.

@@ -209,6 +209,12 @@ impl Notes {
         self.0 & Self::FLAGS.mask() == 0
     }
 
+    /// Nothing is known against it but that it is to be looked at on every checkout.
+    #[inline]
+    pub(crate) fn is_clean_but_for_probe(self) -> bool {
+        self.0 & Self::FLAGS.mask() & !Self::PROBE.0 == 0
+    }
+
     /// It must leave the pool.
     pub(crate) fn is_leaving(self) -> bool {
         self.0 & Self::LEAVING != 0
