@@ -129,7 +129,7 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!((in_force.ping_interval, in_force.hold_limit, in_force.cut_held), (None, None, false));
     assert_eq!((in_force.handoff_after, in_force.dials_at_once), (MS, 4));
     assert_eq!(in_force.max_waiters, usize::MAX);
-    assert_eq!(in_force.probe_after, 1_000 * MS, "the manager's");
+    assert_eq!(in_force.probe_after, Duration::ZERO, "the manager's");
     // A shard that cannot hold two connections is only somewhere to steal from.
     assert_eq!(build(|b| b.max_size(2)).unwrap().stats().shards.len(), 1);
 }

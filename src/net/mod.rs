@@ -1,5 +1,5 @@
 //! Ready-made connections, above the manager: the stream that is lent ([`conn`]), and the managers that dial it over TCP ([`tcp`]) and
-//! Unix sockets ([`unix`]) with what both of them set ([`options`]).
+//! Unix sockets ([`unix`]) with what both of them do with each connection ([`options`]).
 
 pub(crate) mod conn;
 pub(crate) mod connect_error;

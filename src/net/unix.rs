@@ -1,4 +1,4 @@
-//! Dialling Unix stream sockets: [`UnixManager`], which yields [`Conn`]s.
+//! Dialing Unix stream sockets: [`UnixManager`], which yields [`Conn`]s.
 //!
 //! Why not std's `UnixStream::connect`: it waits for ever while the listener's backlog is full.
 #![forbid(unsafe_code)]
@@ -54,6 +54,12 @@ impl UnixManager {
         self
     }
 
+    /// Whether what is written expects no reply, like [`TcpManager::one_way`](crate::TcpManager::one_way). Default `false`.
+    pub fn one_way(mut self, one_way: bool) -> Self {
+        self.options.one_way = one_way;
+        self
+    }
+
     /// A connect waits while the listener's backlog is full. The send timeout bounds it on Linux, where `O_NONBLOCK` would not
     /// wait at all and offers nothing to poll for.
     fn open(&self, dial: &Dial<'_>) -> io::Result<Conn> {
@@ -94,11 +100,7 @@ impl Manager for UnixManager {
 
     #[inline]
     fn on_return(&self, connection: &mut Conn, how: Outcome) -> Verdict {
-        connection.judge(how, self.options.timeouts)
-    }
-
-    fn probe_after(&self) -> Duration {
-        Duration::ZERO
+        connection.judge(how)
     }
 }
 
@@ -167,14 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn on_return_restores_the_managers_timeouts() {
-        let name = abstract_name("restore");
+    fn on_return_keeps_what_is_fit_after_a_use_that_ended_well() {
+        let name = abstract_name("return");
         let _listener = listen(&name, 8);
-        let manager = UnixManager::new(&name).write_timeout(Some(AMPLE));
+        let manager = UnixManager::new(&name);
         let mut conn = dial(&manager, AMPLE).unwrap();
-        conn.set_write_timeout(None).unwrap();
         assert_eq!(manager.on_return(&mut conn, Outcome::Done), Verdict::Keep);
-        assert_eq!(SockRef::from(&conn).write_timeout().unwrap(), Some(AMPLE));
         conn.mark_dirty();
         assert_eq!(manager.on_return(&mut conn, Outcome::Done), Verdict::Discard);
     }

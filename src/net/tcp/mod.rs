@@ -1,4 +1,4 @@
-//! Dialling TCP: [`TcpManager`], which yields [`Conn`]s.
+//! Dialing TCP: [`TcpManager`], which yields [`Conn`]s.
 //!
 //! Why not std's `TcpStream`: its deadline does not span the addresses of a name, and it can set neither keep-alive nor user
 //! timeout, without which a pool lends sockets whose peer vanished hours ago.
@@ -21,47 +21,49 @@ use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
 
 /// Opens TCP connections to one endpoint and lends them as raw streams.
 ///
-/// For a pool of its own, or inside a manager that adds a handshake or a protocol:
+/// A manager of your own around this
+/// one adds a protocol. It need forward only `connect` and `watch`, and judge what it keeps itself, as the buffer here:
 ///
 /// ```
-/// use corepool::{Conn, Dial, Manager, Outcome, TcpManager, Verdict, Watch};
-/// use std::io::{self, Read, Write};
-/// use std::time::Duration;
+/// use corepool::{Conn, ConnectError, Dial, Manager, Outcome, TcpManager, Verdict, Watch};
+/// use std::io::{self, BufRead, BufReader, Write};
 ///
-/// /// Connections that have answered once.
-/// struct Greeted(TcpManager);
+/// /// A protocol of lines. Its buffer lives as long as the connection.
+/// struct Lines(BufReader<Conn>);
 ///
-/// impl Manager for Greeted {
-///     type Connection = Conn;
-///     type Error = io::Error;
-///
-///     fn connect(&self, dial: &Dial<'_>) -> io::Result<Conn> {
-///         let mut conn = self.0.connect(dial)?;
-///         dial.cut_at_deadline(&conn)?; // the handshake below may block
-///         conn.write_all(b"PING\r\n")?;
-///         conn.read_exact(&mut [0; 7])?;
-///         Ok(conn)
-///     }
-///
-///     fn watch(&self, conn: &Conn, on: &mut Watch<'_>) {
-///         self.0.watch(conn, on)
-///     }
-///
-///     fn on_return(&self, conn: &mut Conn, how: Outcome) -> Verdict {
-///         self.0.on_return(conn, how)
-///     }
-///
-///     fn probe_after(&self) -> Duration {
-///         self.0.probe_after() // it lends raw streams, too
+/// impl Lines {
+///     fn ask(&mut self, question: &str) -> io::Result<String> {
+///         self.0.get_mut().write_all(format!("{question}\n").as_bytes())?;
+///         let mut answer = String::new();
+///         self.0.read_line(&mut answer)?;
+///         Ok(answer)
 ///     }
 /// }
 ///
-/// let manager = Greeted(TcpManager::new("127.0.0.1:6379").read_timeout(Some(Duration::from_secs(2))));
+/// struct LinesManager(TcpManager);
+///
+/// impl Manager for LinesManager {
+///     type Connection = Lines;
+///     type Error = ConnectError;
+///
+///     fn connect(&self, dial: &Dial<'_>) -> Result<Lines, ConnectError> {
+///         Ok(Lines(BufReader::new(self.0.connect(dial)?)))
+///     }
+///
+///     fn watch(&self, lines: &Lines, on: &mut Watch<'_>) {
+///         on.socket(lines.0.get_ref());
+///     }
+///
+///     fn on_return(&self, lines: &mut Lines, how: Outcome) -> Verdict {
+///         // What was read ahead of this answer would be the next one's.
+///         if how == Outcome::Done && lines.0.buffer().is_empty() { Verdict::Keep } else { Verdict::Discard }
+///     }
+/// }
 /// ```
 ///
-/// As a manager it discards after a failed or panicked use, after any use that left the [`Conn`] dirty, and when bytes wait on an
-/// idle connection. It asks for a peek at every checkout (0.3 µs): who hands out raw streams cannot know whether the last user
-/// read the whole of their reply. Each connection takes two descriptors, its own and the pool's watch on it.
+/// As a manager it discards after a failed or panicked use, after any use that left the [`Conn`] unfit to be lent again, and when bytes
+/// wait on an idle connection, for which it is looked at before every checkout (0.3 µs). Each connection takes two descriptors, its own
+/// and the pool's duplicate.
 #[derive(Debug, Clone)]
 pub struct TcpManager {
     address: String,
@@ -101,7 +103,7 @@ impl TcpManager {
 
     /// After how much silence the kernel asks the peer whether it is still there (`SO_KEEPALIVE`), then each 10 s.
     ///
-    /// Default 60 s; `None` never asks. It finds peers that vanished without a word, which the pool's watch then sees, and keeps
+    /// Default 60 s; `None` never asks. It finds peers that vanished without closing, which the pool's watch then sees, and keeps
     /// the entry of a NAT or firewall on the way alive. A vanished peer is given up when the silence has lasted for
     /// [`user_timeout`](TcpManager::user_timeout) and a probe went unanswered: by default 70 s after the last packet. Without a user
     /// timeout three probes must go unanswered. Costs a packet each way per such silence, and no system call.
@@ -139,6 +141,16 @@ impl TcpManager {
     /// dirty. Less than 1 µs is refused at connect.
     pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.options.timeouts.write = timeout;
+        self
+    }
+
+    /// Whether what is written expects no reply: a use may then end with a write, and its connection is kept all the same.
+    ///
+    /// Default `false`: a use that ends with a write has not read the reply to it, and the connection is closed when it comes back. Say
+    /// `true` where the peer never answers (a log, a counter), or where the last word of an exchange is the caller's (an
+    /// acknowledgement).
+    pub fn one_way(mut self, one_way: bool) -> Self {
+        self.options.one_way = one_way;
         self
     }
 
@@ -221,11 +233,7 @@ impl Manager for TcpManager {
 
     #[inline]
     fn on_return(&self, connection: &mut Conn, how: Outcome) -> Verdict {
-        connection.judge(how, self.options.timeouts)
-    }
-
-    fn probe_after(&self) -> Duration {
-        Duration::ZERO
+        connection.judge(how)
     }
 }
 

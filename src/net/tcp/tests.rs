@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::watch::duplicate::Cut;
+use crate::watch::naming::{Files, Found};
 use socket2::SockRef;
 use std::error::Error;
 use std::io::{Read, Write};
@@ -219,20 +220,19 @@ fn its_one_socket_is_watched_and_peeked_at_every_checkout() {
     manager.watch(&conn, &mut Watch::collect(&mut watched));
     let watched = watched.unwrap();
     assert_eq!(watched.len(), 1);
-    let mut again = Watch::compare(&watched);
+    let mut again = Watch::compare(&watched, Files::Compared);
     manager.watch(&conn, &mut again);
-    assert!(again.same());
+    assert_eq!(again.found(), Found::Same);
     assert_eq!(manager.probe_after(), Duration::ZERO);
 }
 
 #[test]
-fn on_return_restores_the_managers_timeouts() {
+fn on_return_keeps_what_is_fit_after_a_use_that_ended_well() {
     let (_listener, address) = listen();
-    let own = Some(Duration::from_secs(2));
-    let manager = TcpManager::new(address.to_string()).read_timeout(own);
+    let manager = TcpManager::new(address.to_string());
     let mut conn = dial(&manager, AMPLE).unwrap();
-    conn.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
     assert_eq!(manager.on_return(&mut conn, Outcome::Done), Verdict::Keep);
-    assert_eq!(SockRef::from(&conn).read_timeout().unwrap(), own);
     assert_eq!(manager.on_return(&mut conn, Outcome::Failed), Verdict::Discard);
+    conn.write_all(b"a question").unwrap();
+    assert_eq!(manager.on_return(&mut conn, Outcome::Done), Verdict::Discard);
 }
