@@ -102,6 +102,9 @@ impl Conn {
     ///
     /// `None` waits for ever; less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput). One system call, and
     /// two more when the connection comes back. A read that times out makes the connection dirty.
+    ///
+    /// It holds under signals: an interrupted read goes on for what is left of its time. To set it on the socket by other means
+    /// bounds a read as well, but not under signals.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let write = self.timeouts().write;
         self.retime(Timeouts { read: timeout, write }, timeout, Socket::set_read_timeout)
