@@ -3,6 +3,7 @@
 //! Why not std's `UnixStream::connect`: it waits for ever while the listener's backlog is full.
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::conn::Conn;
 use super::connect_error::{ConnectError, Step};
+use super::login::Login;
 use super::options::{Options, SHORTEST_TIMEOUT};
 use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
 
@@ -29,12 +31,13 @@ use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
 pub struct UnixManager {
     path: PathBuf,
     options: Options,
+    login: Login,
 }
 
 impl UnixManager {
     /// For the socket at `path`, looked up anew at each dial. On Linux a path that begins with a zero byte is an abstract name.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        UnixManager { path: path.into(), options: Options::default() }
+        UnixManager { path: path.into(), options: Options::default(), login: Login::default() }
     }
 
     /// How long one read may wait for its first byte, like [`TcpManager::read_timeout`](crate::TcpManager::read_timeout).
@@ -57,6 +60,18 @@ impl UnixManager {
     /// Whether what is written expects no reply, like [`TcpManager::one_way`](crate::TcpManager::one_way). Default `false`.
     pub fn one_way(mut self, one_way: bool) -> Self {
         self.options.one_way = one_way;
+        self
+    }
+
+    /// Runs `login` on each new connection before it is lent, like [`TcpManager::with_login`](crate::TcpManager::with_login).
+    pub fn with_login<E>(
+        mut self,
+        login: impl Fn(&mut Conn, &Dial<'_>) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.login = Login::new(login);
         self
     }
 
@@ -90,7 +105,8 @@ impl Manager for UnixManager {
 
     fn connect(&self, dial: &Dial<'_>) -> Result<Conn, ConnectError> {
         self.options.check()?;
-        self.open(dial).map_err(|cause| ConnectError::new(Step::Unix { path: self.path.clone() }, cause))
+        let conn = self.open(dial).map_err(|cause| ConnectError::new(Step::Unix { path: self.path.clone() }, cause))?;
+        self.login.pass(conn, dial, || self.path.display().to_string())
     }
 
     #[inline]

@@ -5,9 +5,11 @@
 //!
 //! A dial goes: check the settings; resolve the name anew, so that a moved endpoint is found; try its addresses in turn, each with
 //! a fair share of the time that is left (what is left over the addresses left), so that a first one which swallows every packet
-//! leaves time for the second. What an early address did not use goes to the later ones. The last one's error is the dial's.
+//! leaves time for the second. What an early address did not use goes to the later ones. The last one's error is the dial's. Then the
+//! login.
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -16,12 +18,13 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::conn::Conn;
 use super::connect_error::{ConnectError, Step};
+use super::login::Login;
 use super::options::Options;
 use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
 
 /// Opens TCP connections to one endpoint and lends them as raw streams.
 ///
-/// A manager of your own around this
+/// What is to be said before a connection can be used is for [`with_login`](TcpManager::with_login). A manager of your own around this
 /// one adds a protocol. It need forward only `connect` and `watch`, and judge what it keeps itself, as the buffer here:
 ///
 /// ```
@@ -71,6 +74,7 @@ pub struct TcpManager {
     keepalive: Option<Duration>,
     user_timeout: Option<Duration>,
     options: Options,
+    login: Login,
 }
 
 /// Between probes of an idle peer, and how many may stay unanswered when no user timeout decides it.
@@ -89,6 +93,7 @@ impl TcpManager {
             keepalive: Some(Duration::from_secs(60)),
             user_timeout: Some(Duration::from_secs(30)),
             options: Options::default(),
+            login: Login::default(),
         }
     }
 
@@ -151,6 +156,35 @@ impl TcpManager {
     /// acknowledgement).
     pub fn one_way(mut self, one_way: bool) -> Self {
         self.options.one_way = one_way;
+        self
+    }
+
+    /// Runs `login` on each new connection before it is lent: greeting, authentication, choice of a database. Default: nothing.
+    ///
+    /// Runs inside [`connect`](Manager::connect), on a background thread, several at a time, and may block: when the dial's time is up,
+    /// the socket is shut down under it, and its read or write ends. Until then the manager's timeouts hold; those that it sets itself end
+    /// with it. It may end with a write. Its error fails the dial, as the source of the [`ConnectError`]; so does a connection that it
+    /// leaves dirty. Costs a descriptor more for the time of the dial. Of two calls the last one counts.
+    ///
+    /// ```
+    /// use corepool::TcpManager;
+    /// use std::io::{self, Read, Write};
+    ///
+    /// let manager = TcpManager::new("127.0.0.1:6379").with_login(|conn, _dial| -> io::Result<()> {
+    ///     conn.write_all(b"AUTH secret\r\n")?;
+    ///     let mut answer = [0; 5];
+    ///     conn.read_exact(&mut answer)?;
+    ///     if &answer == b"+OK\r\n" { Ok(()) } else { Err(io::Error::other("the password is wrong")) }
+    /// });
+    /// ```
+    pub fn with_login<E>(
+        mut self,
+        login: impl Fn(&mut Conn, &Dial<'_>) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.login = Login::new(login);
         self
     }
 
@@ -223,7 +257,8 @@ impl Manager for TcpManager {
     fn connect(&self, dial: &Dial<'_>) -> Result<Conn, ConnectError> {
         self.check()?;
         let addresses = self.resolve(dial)?;
-        self.connect_in_turn(&addresses, dial)
+        let conn = self.connect_in_turn(&addresses, dial)?;
+        self.login.pass(conn, dial, || self.address.clone())
     }
 
     #[inline]
