@@ -3,24 +3,27 @@
 //! Why not std's `TcpStream`: its deadline does not span the addresses of a name, and it can set neither keep-alive nor user
 //! timeout, without which a pool lends sockets whose peer vanished hours ago.
 //!
-//! A dial goes: check the settings; resolve the name anew, so that a moved endpoint is found; try its addresses in turn, each with
-//! a fair share of the time that is left (what is left over the addresses left), so that a first one which swallows every packet
-//! leaves time for the second. What an early address did not use goes to the later ones. The last one's error is the dial's. Then the
-//! login.
+//! A dial goes: check the settings; resolve the name anew, so that a moved endpoint is found; connect to whichever of its addresses
+//! answers ([`race`]), beginning with the one that answered when another before it had not; set the socket's options; run the login.
 #![forbid(unsafe_code)]
+
+mod race;
 
 use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Socket, TcpKeepalive};
 
+use self::race::Lost;
 use super::conn::Conn;
 use super::connect_error::{ConnectError, Step};
 use super::login::Login;
 use super::options::Options;
 use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
+use crate::sync::lock;
 
 /// Opens TCP connections to one endpoint and lends them as raw streams.
 ///
@@ -75,6 +78,8 @@ pub struct TcpManager {
     user_timeout: Option<Duration>,
     options: Options,
     login: Login,
+    /// The address that answered last when one before it had not. Shared by its clones.
+    preferred: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 /// Between probes of an idle peer, and how many may stay unanswered when no user timeout decides it.
@@ -86,6 +91,10 @@ impl TcpManager {
     ///
     /// A host name is resolved anew at each dial. The resolver cannot be interrupted: one that takes longer than the dial may
     /// makes it fail, but only once it returns. Neither name nor address is checked before the first dial.
+    ///
+    /// Of several addresses the families take turns, and an attempt that has not answered after 250 ms has the next one begin beside
+    /// it (RFC 8305); the first to connect is kept, the others are closed. Each attempt under way takes a descriptor. If it was not
+    /// the first one that answered, later dials begin with the one that did, for as long as the resolver names it.
     pub fn new(address: impl Into<String>) -> Self {
         TcpManager {
             address: address.into(),
@@ -94,6 +103,7 @@ impl TcpManager {
             user_timeout: Some(Duration::from_secs(30)),
             options: Options::default(),
             login: Login::default(),
+            preferred: Arc::default(),
         }
     }
 
@@ -221,23 +231,29 @@ impl TcpManager {
         Ok(found)
     }
 
-    fn connect_in_turn(&self, addresses: &[SocketAddr], dial: &Dial<'_>) -> Result<Conn, ConnectError> {
-        let mut failed = Step::Resolve { address: self.address.clone() };
-        let mut cause = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for (tried, &address) in addresses.iter().enumerate() {
-            let share = dial.remaining() / (addresses.len() - tried) as u32;
-            match self.open(address, share) {
-                Ok(conn) => return Ok(conn),
-                Err(error) => cause = error,
-            }
-            failed = Step::Tcp { address: self.address.clone(), last: address, others: tried };
+    fn connect_to_any(&self, found: Vec<SocketAddr>, dial: &Dial<'_>) -> Result<Conn, ConnectError> {
+        let address = || self.address.clone();
+        if found.is_empty() {
+            let cause = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            return Err(ConnectError::new(Step::Resolve { address: address() }, cause));
         }
-        Err(ConnectError::new(failed, cause))
+        let addresses = race::order(found, *lock(&self.preferred));
+        match race::connect(&addresses, dial, |socket, address| self.finish(socket, address)) {
+            Ok((conn, answered)) => {
+                // Where the first one answers, the resolver's order holds, by which a name may spread its connections.
+                if answered != addresses[0] {
+                    *lock(&self.preferred) = Some(answered);
+                }
+                Ok(conn)
+            }
+            Err(Lost { last, others, cause }) => {
+                Err(ConnectError::new(Step::Tcp { address: address(), last, others }, cause))
+            }
+        }
     }
 
-    fn open(&self, address: SocketAddr, share: Duration) -> io::Result<Conn> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.connect_timeout(&address.into(), share)?;
+    /// Of a socket that has just connected.
+    fn finish(&self, socket: Socket, address: SocketAddr) -> io::Result<Conn> {
         refuse_itself(&socket)?;
         // After the handshake, which a short user timeout would cut before the dial's own deadline.
         socket.set_tcp_user_timeout(self.user_timeout)?;
@@ -257,7 +273,7 @@ impl Manager for TcpManager {
     fn connect(&self, dial: &Dial<'_>) -> Result<Conn, ConnectError> {
         self.check()?;
         let addresses = self.resolve(dial)?;
-        let conn = self.connect_in_turn(&addresses, dial)?;
+        let conn = self.connect_to_any(addresses, dial)?;
         self.login.pass(conn, dial, || self.address.clone())
     }
 
