@@ -45,6 +45,7 @@
 //! | [`with`](Pool::with), [`get`](Pool::get), [`try_get`](Pool::try_get), an idle connection in this core's shard | lock-free | 1 | 0 | 0 | the shard's own word |
 //! | the same, stolen from another shard | lock-free | 3 | 0 | 0 | that shard's word |
 //! | the same, none idle | parks, up to `wait_timeout` | a lock, and one a word of each shard for the first waiter | 2 or more | a few | all shards' words |
+//! | before any of these, where the manager names a socket: a look at it ([`Manager::probe_after`]) | | 0 | 1, and 1 more for a stream without an identity | 0 | |
 //! | a lease's drop, nobody waiting | lock-free | 1 | 0 | 0 | the shard's own word |
 //! | a lease's drop, somebody waiting | takes the lock of those who wait | | a wake-up | | |
 //! | a reply on a leased or idle connection | | 0 | 0, and no reactor wakes | 0 | |
@@ -54,6 +55,9 @@
 //!   [`max_closing`](Builder::max_closing) more with those that are being closed.
 //! - A connection is leased to one caller at a time, closed once, and not handed out after its peer's hang-up, its expiry or its
 //!   retirement has been noted. A hang-up that is still on its way is seen by the caller's own I/O.
+//! - A stream that its type says is not fit ([`Stream`]) is not lent again, whatever its user and its manager say; nor, while
+//!   [`probe_after`](Manager::probe_after) is zero, one whose socket was replaced, or on which bytes wait that its manager does
+//!   not keep.
 //! - No caller waits while a connection is idle or could be opened; no wait is without a bound; every caller that fails is told
 //!   the cause.
 //! - A dial, a ping, a close and a checkout hook each have a deadline. What hangs beyond it is bounded in number, and stands in
@@ -71,8 +75,9 @@
 //! # Limits
 //!
 //! A watched connection takes two descriptors, its own and the pool's duplicate, by which the pool can end a call that hangs. The
-//! peer sees a connection's end when both are closed. A pool has at most 64,512 connections and 1,024 shards. A thread that forks
-//! must not use the pool in the child.
+//! peer sees a connection's end when both are closed. No look finds bytes that are still to come: a user who leaves half of a reply
+//! unread, and says that all went well, may leave it to the next one ([`Conn`] says more). A pool has at most 64,512 connections and
+//! 1,024 shards. A thread that forks must not use the pool in the child.
 //!
 //! Where the ideas come from: [NimblePool](https://hexdocs.pm/nimble_pool)'s callbacks and its advice of one pool per scheduler;
 //! HikariCP's names; HAProxy's restraint in stealing; parking_lot's bounded barging; nginx and Envoy for watching idle connections.
@@ -111,6 +116,7 @@ pub use pool::Pool;
 pub use settings::{Opening, Settings};
 pub use stats::{DrainReport, ShardStats, Stats, WaitTimes};
 pub use watch::reactor::Reactors;
+pub use watch::stream::Stream;
 
 /// The bag beside a simple twin, for the fuzz target.
 #[cfg(any(test, fuzzing))]

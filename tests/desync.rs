@@ -56,6 +56,44 @@ fn its_user_can_say_so() {
 }
 
 #[test]
+fn so_does_a_write_that_stopped_in_its_middle() {
+    is_replaced_after(&Server::mute(), |conn| {
+        conn.set_write_timeout(Some(5 * MS)).unwrap();
+        let request = vec![7; 1 << 24];
+        // More than any buffer takes: no error, but a short count.
+        assert!(conn.write(&request).unwrap() < request.len());
+    });
+}
+
+/// No error, no timeout: the reply is on its way, or will be.
+#[test]
+fn a_use_that_ends_with_a_write_is_the_last_of_its_connection() {
+    let server = Server::echo();
+    let (pool, census) = single(TcpManager::new(server.address()));
+    for round in 0..20 {
+        let asked = pool.with(|conn: &mut Counted<Conn>| conn.hold(|conn| conn.write_all(b"what is the time?")));
+        asked.unwrap();
+        assert_eq!((pool.stats().closed(CloseReason::Discarded), pool.stats().open), (round + 1, 0));
+        let lease = pool.get().unwrap();
+        assert_eq!(lease.id() as u64, round + 1);
+        drop(lease);
+    }
+    comes_to_rest(&pool);
+    census.verify();
+}
+
+#[test]
+fn one_way_it_is_not() {
+    let server = Server::mute();
+    let (pool, census) = single(TcpManager::new(server.address()).one_way(true));
+    for _ in 0..20 {
+        pool.with(|conn: &mut Counted<Conn>| conn.hold(|conn| conn.write_all(b"it is noon"))).unwrap();
+    }
+    assert_eq!((census.opened(), pool.stats().idle), (1, 1));
+    census.verify();
+}
+
+#[test]
 fn a_users_timeouts_end_with_their_use() {
     let server = Server::echo();
     let own = Some(Duration::from_secs(7));

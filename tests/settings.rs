@@ -130,7 +130,7 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!((in_force.handoff_after, in_force.dials_at_once), (MS, 4));
     assert_eq!(in_force.max_waiters, usize::MAX);
     assert_eq!((in_force.backoff_max, in_force.max_closing), (30_000 * MS, 4));
-    assert_eq!(in_force.probe_after, 1_000 * MS, "the manager's");
+    assert_eq!(in_force.probe_after, Duration::ZERO, "the manager's");
     // A shard that cannot hold two connections is only somewhere to steal from.
     assert_eq!(build(|b| b.max_size(2)).unwrap().stats().shards.len(), 1);
 }

@@ -1,6 +1,6 @@
-//! Between a caller and its connection the pool makes no system call: a pooled round trip makes exactly those of a connection of one's own,
-//! counted by strace. For a manager that frames its protocol, so that it knows by itself at return whether a reply is due. Without the watch
-//! each checkout peeks at its socket, which is one more.
+//! Between a caller and its connection the pool makes one system call, the look before the checkout, or two where the stream has no
+//! identity of its own; and none where its manager says that nobody need look: a pooled round trip makes exactly those of a connection of
+//! one's own. Counted by strace. Without the watch each checkout looks, whatever the manager says.
 #![cfg(not(corepool_unwatched))]
 
 mod support;
@@ -10,13 +10,16 @@ use std::io;
 use std::net::TcpStream;
 use std::process::Command;
 
-use corepool::{Dial, Manager, Outcome, Pool, Verdict, Watch};
-use support::Server;
+use corepool::{Dial, Manager, Outcome, Pool, TcpManager, Verdict, Watch};
+use support::{HOPELESS, Server};
 
-/// What runs under strace is told by these: with whom to speak, how often, and whether through a pool.
+/// What runs under strace is told by these: with whom to speak, how often, and by which of the [`WAYS`].
 const ADDRESS: &str = "COREPOOL_TRIPS_ADDRESS";
 const TRIPS: &str = "COREPOOL_TRIPS";
-const POOLED: &str = "COREPOOL_TRIPS_POOLED";
+const WAY: &str = "COREPOOL_TRIPS_WAY";
+
+/// With a connection of one's own; from a pool that looks at none, at each, and at each without asking the kernel which socket it is.
+const WAYS: [&str; 4] = ["own", "framed", "looked at", "conn"];
 
 struct Framed(String);
 
@@ -57,25 +60,34 @@ impl Manager for Framed {
 fn trips() {
     let Ok(address) = std::env::var(ADDRESS) else { return };
     let trips = std::env::var(TRIPS).unwrap().parse().unwrap();
-    let framed = Framed(address);
-    if std::env::var_os(POOLED).is_some() {
-        let pool = Pool::builder(framed).max_size(2).min_idle(2).build().unwrap();
-        (0..trips).for_each(|_| pool.with(|client| client.exchange()).unwrap());
-    } else {
-        let mut client = Client { stream: TcpStream::connect(framed.0).unwrap(), in_flight: false };
-        (0..trips).for_each(|_| client.exchange().unwrap());
+    let way = std::env::var(WAY).unwrap();
+    match WAYS.iter().position(|known| *known == way).unwrap() {
+        0 => {
+            let mut client = Client { stream: TcpStream::connect(address).unwrap(), in_flight: false };
+            (0..trips).for_each(|_| client.exchange().unwrap());
+        }
+        1 => {
+            let builder = Pool::builder(Framed(address)).max_size(2).min_idle(2).probe_after(1_000 * HOPELESS);
+            let pool = builder.build().unwrap();
+            (0..trips).for_each(|_| pool.with(|client| client.exchange()).unwrap());
+        }
+        2 => {
+            let pool = Pool::builder(Framed(address)).max_size(2).min_idle(2).build().unwrap();
+            (0..trips).for_each(|_| pool.with(|client| client.exchange()).unwrap());
+        }
+        _ => {
+            let pool = Pool::builder(TcpManager::new(address)).max_size(2).min_idle(2).build().unwrap();
+            (0..trips).for_each(|_| pool.with(|conn| support::exchange(conn, b"a request")).unwrap());
+        }
     }
 }
 
 /// System calls of the thread that talks to the server, by name, in so many round trips and all that surrounds them.
-fn calls(server: &Server, trips: usize, pooled: bool) -> BTreeMap<String, usize> {
+fn calls(server: &Server, trips: usize, way: &str) -> BTreeMap<String, usize> {
     let log = std::env::temp_dir().join(format!("corepool-syscalls-{}", std::process::id()));
     let mut strace = Command::new("strace");
     strace.arg("-f").arg("-o").arg(&log).arg(std::env::current_exe().unwrap()).args(["--exact", "trips"]);
-    strace.env(ADDRESS, server.address()).env(TRIPS, trips.to_string());
-    if pooled {
-        strace.env(POOLED, "yes");
-    }
+    strace.env(ADDRESS, server.address()).env(TRIPS, trips.to_string()).env(WAY, way);
     let output = strace.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = std::fs::read_to_string(&log).unwrap();
@@ -93,8 +105,8 @@ fn calls(server: &Server, trips: usize, pooled: bool) -> BTreeMap<String, usize>
 }
 
 /// Those of one round trip. What its surroundings make now and not then, as a lock met twice, is less than one in ten trips.
-fn calls_a_trip(server: &Server, pooled: bool) -> BTreeMap<String, f64> {
-    let (few, many) = (calls(server, 100, pooled), calls(server, 1_100, pooled));
+fn calls_a_trip(server: &Server, way: &str) -> BTreeMap<String, f64> {
+    let (few, many) = (calls(server, 100, way), calls(server, 1_100, way));
     let more = many.into_iter().map(|(name, count)| {
         let before = few.get(&name).copied().unwrap_or(0);
         (name, (count as f64 - before as f64) / 1e3)
@@ -103,7 +115,7 @@ fn calls_a_trip(server: &Server, pooled: bool) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn a_pooled_round_trip_makes_those_of_a_connection_of_ones_own() {
+fn a_pooled_round_trip_makes_those_of_a_connection_of_ones_own_and_the_look_before_it() {
     match Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status() {
         Ok(status) if status.success() => {}
         Ok(status) => return println!("skipped: strace may trace nothing here: {status}"),
@@ -113,8 +125,14 @@ fn a_pooled_round_trip_makes_those_of_a_connection_of_ones_own() {
         }
     }
     let server = Server::echo();
-    let (own, pooled) = (calls_a_trip(&server, false), calls_a_trip(&server, true));
-    println!("a round trip: {own:?} with its own, {pooled:?} pooled");
+    let [own, framed, looked_at, conn] = WAYS.map(|way| calls_a_trip(&server, way));
+    println!("a round trip: {own:?} with its own, {framed:?} pooled, {looked_at:?} looked at, {conn:?} of a Conn");
     assert_eq!(own.values().sum::<f64>(), 2.0, "one to write and one to read");
-    assert_eq!(own, pooled);
+    assert_eq!(own, framed);
+    let more = |calls: &BTreeMap<String, f64>, name: &str| {
+        calls.get(name).copied().unwrap_or(0.0) - own.get(name).copied().unwrap_or(0.0)
+    };
+    assert_eq!((conn.values().sum::<f64>(), more(&conn, "recvfrom")), (3.0, 1.0));
+    assert_eq!((looked_at.values().sum::<f64>(), more(&looked_at, "recvfrom")), (4.0, 1.0));
+    assert_eq!(more(&looked_at, "getsockopt"), 1.0);
 }

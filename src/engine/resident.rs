@@ -11,9 +11,9 @@ use crate::error::Cause;
 use crate::manager::{CloseReason, Manager, Outcome, Verdict, Watch};
 use crate::os::contain::contain;
 use crate::watch::duplicate::Duplicate;
+use crate::watch::naming::{Files, Found};
 use crate::watch::probe::{Peeked, peek};
 use crate::watch::reactor::Registration;
-use crate::watch::source::Interest;
 
 /// A connection in the pool. Every hook on it runs on the manager that opened it.
 #[derive(Debug)]
@@ -88,13 +88,16 @@ impl<M: Manager> Resident<M> {
         let Resident { connection, manager, sockets, .. } = self;
         let judged = contain(|| {
             let verdict = ask(manager, connection);
-            let mut watch = Watch::compare(sockets);
+            // A client that reconnects by itself does so after a failure.
+            let files = if how == Outcome::Done { Files::Trusted } else { Files::Compared };
+            let mut watch = Watch::compare(sockets, files);
             manager.watch(connection, &mut watch);
-            (verdict, watch.same())
+            (verdict, watch.found())
         });
         match judged {
-            Ok((Verdict::Keep, true)) => Ok(()),
-            Ok((Verdict::Keep, false)) => Err(Unfit::new(CloseReason::SocketReplaced)),
+            Ok((Verdict::Keep, Found::Same)) => Ok(()),
+            Ok((Verdict::Keep, Found::Replaced)) => Err(Unfit::new(CloseReason::SocketReplaced)),
+            Ok((Verdict::Keep, Found::Unfit)) => Err(discarded(half_done(), how)),
             Ok((verdict, _)) => Err(discarded(verdict, how)),
             Err(_) => Err(Unfit::new(CloseReason::Panicked)),
         }
@@ -102,14 +105,29 @@ impl<M: Manager> Resident<M> {
 
     /// Whether it names a socket, on which bytes may wait that nobody asked for. What names none need not be looked at.
     pub(crate) fn has_sockets(&self) -> bool {
-        self.sockets.iter().any(|socket| socket.interest == Interest::HangUp)
+        self.sockets.iter().any(Duplicate::is_socket)
     }
 
-    /// Looks for bytes that wait on its sockets though nobody asked for any, and lets the manager judge them.
+    /// Looks whether its sockets are those that the pool watches, then for bytes that wait on them though nobody asked for any, and
+    /// lets the manager judge them.
     pub(crate) fn look_for_data(&mut self) -> Result<(), Unfit> {
+        if !self.has_sockets() {
+            return Ok(());
+        }
         let Resident { connection, manager, sockets, .. } = self;
+        let compared = contain(|| {
+            let mut watch = Watch::compare(sockets, Files::Compared);
+            manager.watch(connection, &mut watch);
+            watch.found()
+        });
+        match compared {
+            Ok(Found::Same) => {}
+            Ok(Found::Replaced) => return Err(Unfit::new(CloseReason::SocketReplaced)),
+            Ok(Found::Unfit) => return Err(discarded(half_done(), Outcome::Done)),
+            Err(_) => return Err(Unfit::new(CloseReason::Panicked)),
+        }
         let mut peeked = [0; 64];
-        for socket in sockets.iter().filter(|socket| socket.interest == Interest::HangUp) {
+        for socket in sockets.iter().filter(|socket| socket.is_socket()) {
             match peek(&socket.fd, &mut peeked) {
                 Peeked::Quiet => {}
                 Peeked::Gone => return Err(Unfit::new(CloseReason::PeerClosed)),
@@ -132,6 +150,12 @@ impl<M: Manager> Resident<M> {
             Err(_) => Err(Unfit::new(CloseReason::Panicked)),
         }
     }
+}
+
+/// What a stream says that is not fit.
+#[cold]
+fn half_done() -> Verdict {
+    Verdict::discard("its stream is not fit to be lent again: an exchange on it failed or is half done")
 }
 
 #[cold]

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 /// Why [`TcpManager`](crate::TcpManager) or [`UnixManager`](crate::UnixManager) could not connect.
 ///
-/// Says where; the I/O error is the `source()`, of the last address when there were several.
+/// Says where; the I/O error is the `source()`, of the last address when there were several; of a login, its own error.
 #[derive(Debug)]
 pub struct ConnectError {
     at: Step,
-    cause: io::Error,
+    cause: Box<dyn Error + Send + Sync>,
 }
 
 /// Where a dial ended.
@@ -32,7 +32,7 @@ pub(crate) enum Step {
     Resolve {
         address: String,
     },
-    /// Each address failed; `others` were tried before the `last`.
+    /// Each address failed; `others` were tried beside the `last`.
     Tcp {
         address: String,
         last: SocketAddr,
@@ -41,16 +41,34 @@ pub(crate) enum Step {
     Unix {
         path: PathBuf,
     },
+    /// What was to be said and heard on the open connection.
+    Login {
+        address: String,
+        peer: Option<SocketAddr>,
+    },
 }
 
 impl ConnectError {
-    pub(crate) fn new(at: Step, cause: io::Error) -> Self {
-        ConnectError { at, cause }
+    pub(crate) fn new(at: Step, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        ConnectError { at, cause: cause.into() }
     }
 
-    /// The kind of the I/O error behind it: `ConnectionRefused`, `TimedOut`, `InvalidInput` for a setting or address, …
+    /// The kind of the I/O error behind it: `ConnectionRefused`, `TimedOut`, `InvalidInput` for a setting or address, … `Other` if
+    /// there is none, as when a login was refused.
     pub fn kind(&self) -> io::ErrorKind {
-        self.cause.kind()
+        self.io_error().map_or(io::ErrorKind::Other, io::Error::kind)
+    }
+
+    /// The first one of the chain.
+    fn io_error(&self) -> Option<&io::Error> {
+        let mut next = self.source();
+        while let Some(error) = next {
+            if let Some(error) = error.downcast_ref() {
+                return Some(error);
+            }
+            next = error.source();
+        }
+        None
     }
 }
 
@@ -62,9 +80,7 @@ impl fmt::Display for ConnectError {
             Step::Resolve { address } => write!(f, "could not resolve {address}")?,
             Step::Tcp { address, last, others } => {
                 write!(f, "could not connect to {address}")?;
-                if address.parse() != Ok(*last) {
-                    write!(f, " at {last}")?;
-                }
+                at(f, address, *last)?;
                 match others {
                     0 => {}
                     1 => f.write_str(" (and 1 other address)")?,
@@ -72,17 +88,26 @@ impl fmt::Display for ConnectError {
                 }
             }
             Step::Unix { path } => write!(f, "could not connect to {}", path.display())?,
+            Step::Login { address, peer } => {
+                write!(f, "could not log in to {address}")?;
+                peer.map_or(Ok(()), |peer| at(f, address, peer))?;
+            }
         }
-        if matches!(self.cause.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+        if matches!(self.io_error().and_then(io::Error::raw_os_error), Some(libc::EMFILE | libc::ENFILE)) {
             f.write_str(": out of file descriptors (a pooled connection takes two)")?;
         }
         Ok(())
     }
 }
 
+/// Which address of a name it was; nothing if the name is the address.
+fn at(f: &mut fmt::Formatter<'_>, name: &str, address: SocketAddr) -> fmt::Result {
+    if name.parse() == Ok(address) { Ok(()) } else { write!(f, " at {address}") }
+}
+
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.cause)
+        Some(&*self.cause)
     }
 }
 

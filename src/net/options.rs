@@ -1,4 +1,4 @@
-//! What both managers set on each of their sockets, checked before the dial and set after it.
+//! What both managers do with each of their connections, whatever their kind of socket: checked before the dial, done after it.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -12,6 +12,8 @@ use super::connect_error::{ConnectError, Step};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     pub(crate) timeouts: Timeouts,
+    /// No reply is due for what is written.
+    pub(crate) one_way: bool,
 }
 
 /// How long one call may block; `None`: for ever.

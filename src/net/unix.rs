@@ -1,8 +1,9 @@
-//! Dialling Unix stream sockets: [`UnixManager`], which yields [`Conn`]s.
+//! Dialing Unix stream sockets: [`UnixManager`], which yields [`Conn`]s.
 //!
 //! Why not std's `UnixStream::connect`: it waits for ever while the listener's backlog is full.
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::conn::Conn;
 use super::connect_error::{ConnectError, Step};
+use super::login::Login;
 use super::options::{Options, SHORTEST_TIMEOUT};
 use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
 
@@ -29,12 +31,13 @@ use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
 pub struct UnixManager {
     path: PathBuf,
     options: Options,
+    login: Login,
 }
 
 impl UnixManager {
     /// For the socket at `path`, looked up anew at each dial. On Linux a path that begins with a zero byte is an abstract name.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        UnixManager { path: path.into(), options: Options::default() }
+        UnixManager { path: path.into(), options: Options::default(), login: Login::default() }
     }
 
     /// How long one read may wait for its first byte, like [`TcpManager::read_timeout`](crate::TcpManager::read_timeout).
@@ -51,6 +54,24 @@ impl UnixManager {
     /// Default `None`, for ever: no user timeout ends it here. Less than 1 µs is refused at connect.
     pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.options.timeouts.write = timeout;
+        self
+    }
+
+    /// Whether what is written expects no reply, like [`TcpManager::one_way`](crate::TcpManager::one_way). Default `false`.
+    pub fn one_way(mut self, one_way: bool) -> Self {
+        self.options.one_way = one_way;
+        self
+    }
+
+    /// Runs `login` on each new connection before it is lent, like [`TcpManager::with_login`](crate::TcpManager::with_login).
+    pub fn with_login<E>(
+        mut self,
+        login: impl Fn(&mut Conn, &Dial<'_>) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.login = Login::new(login);
         self
     }
 
@@ -84,7 +105,8 @@ impl Manager for UnixManager {
 
     fn connect(&self, dial: &Dial<'_>) -> Result<Conn, ConnectError> {
         self.options.check()?;
-        self.open(dial).map_err(|cause| ConnectError::new(Step::Unix { path: self.path.clone() }, cause))
+        let conn = self.open(dial).map_err(|cause| ConnectError::new(Step::Unix { path: self.path.clone() }, cause))?;
+        self.login.pass(conn, dial, || self.path.display().to_string())
     }
 
     #[inline]
@@ -94,11 +116,7 @@ impl Manager for UnixManager {
 
     #[inline]
     fn on_return(&self, connection: &mut Conn, how: Outcome) -> Verdict {
-        connection.judge(how, self.options.timeouts)
-    }
-
-    fn probe_after(&self) -> Duration {
-        Duration::ZERO
+        connection.judge(how)
     }
 }
 
@@ -167,14 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn on_return_restores_the_managers_timeouts() {
-        let name = abstract_name("restore");
+    fn on_return_keeps_what_is_fit_after_a_use_that_ended_well() {
+        let name = abstract_name("return");
         let _listener = listen(&name, 8);
-        let manager = UnixManager::new(&name).write_timeout(Some(AMPLE));
+        let manager = UnixManager::new(&name);
         let mut conn = dial(&manager, AMPLE).unwrap();
-        conn.set_write_timeout(None).unwrap();
         assert_eq!(manager.on_return(&mut conn, Outcome::Done), Verdict::Keep);
-        assert_eq!(SockRef::from(&conn).write_timeout().unwrap(), Some(AMPLE));
         conn.mark_dirty();
         assert_eq!(manager.on_return(&mut conn, Outcome::Done), Verdict::Discard);
     }

@@ -3,9 +3,10 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 
+use super::file::FileId;
 use super::source::Interest;
 use crate::os::background;
 use crate::os::contain::contain;
@@ -18,9 +19,26 @@ pub(crate) struct Duplicate {
     /// The number of the connection's own descriptor.
     pub(crate) number: RawFd,
     pub(crate) interest: Interest,
+    /// What its stream says that it is.
+    pub(crate) identity: Option<u64>,
+    /// What the kernel says that it is.
+    pub(crate) file: FileId,
+    /// The numbers that the manager gives for the whole connection, with its first descriptor.
+    pub(crate) numbers: Vec<u64>,
 }
 
 impl Duplicate {
+    /// Whether bytes may wait on it that nobody asked for.
+    pub(crate) fn is_socket(&self) -> bool {
+        self.interest == Interest::HangUp && !matches!(self.file, FileId::Other(..))
+    }
+
+    /// Whether this descriptor, which bears its number, is known to stand for another file. A system call or a few.
+    #[cold]
+    pub(crate) fn is_another(&self, fd: BorrowedFd<'_>) -> bool {
+        self.file.differs(FileId::of(fd))
+    }
+
     /// Whoever blocks on it returns. Does not block.
     pub(crate) fn shut_down(&self) {
         shut_down(&self.fd);

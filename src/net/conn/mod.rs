@@ -1,37 +1,51 @@
 //! A pooled stream, [`Conn`]: a blocking socket that remembers whether it may be lent again.
 //!
 //! A plain `TcpStream` cannot be pooled safely. A caller whose read timed out hands it back as if nothing had happened; a moment
-//! later the reply arrives and answers the next caller's request. So a `Conn` keeps a mark: *clean* from the start, *dirty* for
-//! good after the first I/O error, timeout or end of stream. It is set where the error happens, not where it is handled, so that
-//! a caller who swallows the error cannot lose it, and nothing clears it, since nothing tells when the late reply has gone by.
+//! later the reply arrives and answers the next caller's request. So a `Conn` keeps marks of what happened on it ([`marks`]), and says
+//! at its return, as a [`Stream`], whether it is fit to be lent again.
 //!
-//! What the mark cannot see is a caller who stops reading in the middle of their reply without any error. Those bytes are found by
-//! the peek at checkout, which the managers of `Conn` ask for at each one.
+//! What no mark can see is a caller who stops reading in the middle of their reply without any error. Those bytes are found by the look
+//! before the next checkout if they have arrived by then. If they arrive later, nothing finds them: only a protocol's frames tell that
+//! more is due.
 #![forbid(unsafe_code)]
 
+mod marks;
+mod transfer;
+
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::Socket;
 
+use self::marks::Marks;
 use super::options::{Options, Timeouts, refuse_zero};
 use crate::manager::{Outcome, Verdict};
+use crate::watch::stream::Stream;
 
 /// A stream from a pool: what [`TcpManager`](crate::TcpManager) and [`UnixManager`](crate::UnixManager) yield.
 ///
-/// Reads, writes and blocks like a `TcpStream`. It also keeps a **dirty mark**: once set it stays, and the pool closes the
-/// connection when it comes back, whatever its user says. What sets it:
+/// Reads, writes and blocks like a `TcpStream`. It also knows whether it is fit to be lent again, and the pool closes it when it comes
+/// back and is not, whatever its user or its manager says. It is not after:
 ///
 /// - any I/O error, except [`Interrupted`](io::ErrorKind::Interrupted);
 /// - a timeout, which std's streams and this one report as [`WouldBlock`](io::ErrorKind::WouldBlock): the reply may still come,
 ///   and would answer the next user's request;
 /// - the end of the stream: a read of no bytes into a buffer with room;
-/// - [`mark_dirty`](Conn::mark_dirty).
+/// - a write that took less than it was given, unless the next write goes on exactly there with all the rest, as `write_all` does;
+/// - [`mark_dirty`](Conn::mark_dirty);
+/// - a use that **ends with a write**: the reply to it has not been read, and would be read by the next user. Any read clears this, and
+///   so does lending it (a login may end with a write). Where no reply comes, say
+///   [`one_way`](crate::TcpManager::one_way).
 ///
-/// The mark is set by `&mut Conn` alone, which is why `&Conn` does not read or write. I/O past it, on the descriptor that
+/// What this cannot know is where a reply ends. A user who reads the first half of one and returns `Ok` leaves the second to the next
+/// user, unless it has arrived by the time that the pool looks, which is before each checkout. Frame the protocol: read replies whole,
+/// or return an error.
+///
+/// The marks are set by `&mut Conn` alone, which is why `&Conn` does not read or write. I/O past it, on the descriptor that
 /// [`as_fd`](Conn::as_fd) lends, is not seen; leave the socket in blocking mode.
 ///
 /// **Read-ahead**: a `BufReader` put around `&mut Conn` may have read more than its user took, and drops it when it goes. Where the
@@ -39,89 +53,47 @@ use crate::manager::{Outcome, Verdict};
 /// and [`TcpManager`](crate::TcpManager) in a manager of your own.
 pub struct Conn {
     socket: Socket,
-    /// The address that was dialled, kept since a reset socket does not tell it any more; `None` for a Unix socket.
+    /// The address that was dialed, kept since a reset socket does not tell it any more; `None` for a Unix socket.
     peer: Option<SocketAddr>,
-    dirty: bool,
-    /// Its user set a timeout of their own, which must not outlast their use.
-    retimed: bool,
+    identity: u64,
+    marks: Marks,
+    /// Its manager's timeouts.
+    own: Timeouts,
+    /// Those of this use, once `retimed`.
+    users: Timeouts,
+    /// Its user set a timeout of their own, which must not outlast their use. Atomic, since it is restored through `&Conn`.
+    retimed: AtomicBool,
 }
 
-/// More slices than this in one call are an error to the kernel (`UIO_MAXIOV`), a short count to the caller.
-const MAX_SLICES: usize = 1024;
-
-impl Read for Conn {
-    #[inline]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        // The kernel would wait for bytes that have nowhere to go.
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        let result = self.socket.read(buf);
-        self.mark_read(&result);
-        result
-    }
-
-    #[inline]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let slices = bufs.len().min(MAX_SLICES);
-        let bufs = &mut bufs[..slices];
-        if bufs.iter().all(|buf| buf.is_empty()) {
-            return Ok(0);
-        }
-        let result = self.socket.read_vectored(bufs);
-        self.mark_read(&result);
-        result
-    }
-}
-
-impl Write for Conn {
-    #[inline]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        // MSG_NOSIGNAL: in a program whose `main` is not Rust's, a closed peer would otherwise kill the process by SIGPIPE.
-        let result = self.socket.send_with_flags(buf, libc::MSG_NOSIGNAL);
-        self.mark_write(&result);
-        result
-    }
-
-    #[inline]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let bufs = &bufs[..bufs.len().min(MAX_SLICES)];
-        let result = self.socket.send_vectored_with_flags(bufs, libc::MSG_NOSIGNAL);
-        self.mark_write(&result);
-        result
-    }
-
-    /// Does nothing: what is written is with the kernel.
-    #[inline]
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+/// Each connection's own, of all that a process ever opens.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Conn {
-    /// What a dial does last, with a socket that is connected.
-    pub(crate) fn open(socket: Socket, peer: Option<SocketAddr>, options: &Options) -> io::Result<Self> {
+    /// Of a socket that is connected, with the options of the manager that dialed it.
+    pub(super) fn open(socket: Socket, peer: Option<SocketAddr>, options: &Options) -> io::Result<Self> {
         options.timeouts.set(&socket)?;
-        Ok(Conn::new(socket, peer))
+        // Relaxed: only uniqueness matters. At a million connections a second it comes round after 580,000 years.
+        let identity = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (own, marks) = (options.timeouts, Marks::new(options.one_way));
+        Ok(Conn { socket, peer, identity, marks, own, users: own, retimed: AtomicBool::new(false) })
     }
 
-    fn new(socket: Socket, peer: Option<SocketAddr>) -> Self {
-        Conn { socket, peer, dirty: false, retimed: false }
-    }
-
-    /// Whether this connection will be closed when it comes back to its pool.
+    /// Whether it is dirty: closed when it comes back to its pool.
+    ///
+    /// For good, but for one case: after a [`write`](std::io::Write::write) that took less than it was given it is dirty until the
+    /// rest is written.
     #[inline]
     pub fn is_dirty(&self) -> bool {
-        self.dirty
+        self.marks.is_dirty()
     }
 
     /// Has it closed when it comes back: for a user who leaves an exchange half done, or got an answer that makes no sense.
     #[inline]
     pub fn mark_dirty(&mut self) {
-        self.dirty = true;
+        self.marks.soil();
     }
 
-    /// The address that was dialled, also after the peer has gone; `None` for a Unix socket.
+    /// The address that was dialed, also after the peer has gone; `None` for a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
@@ -130,60 +102,72 @@ impl Conn {
     ///
     /// `None` waits for ever; less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput). One system call, and
     /// two more when the connection comes back. A read that times out makes the connection dirty.
+    ///
+    /// It holds under signals: an interrupted read goes on for what is left of its time. To set it on the socket by other means
+    /// bounds a read as well, but not under signals.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        refuse_zero(timeout)?;
-        self.retimed = true;
-        self.socket.set_read_timeout(timeout)
+        let write = self.timeouts().write;
+        self.retime(Timeouts { read: timeout, write }, timeout, Socket::set_read_timeout)
     }
 
     /// Bounds each write of this use, as [`set_read_timeout`](Conn::set_read_timeout) does for reads.
     ///
-    /// A write waits only while the socket's send buffer is full, that is, while the peer does not read.
+    /// A write waits only while the socket's send buffer is full, that is, while the peer does not read. One that has had some of
+    /// its bytes taken by then returns how many: a large `write_all` may take as many timeouts as it is writes.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let read = self.timeouts().read;
+        self.retime(Timeouts { read, write: timeout }, timeout, Socket::set_write_timeout)
+    }
+
+    fn retime(
+        &mut self,
+        users: Timeouts,
+        timeout: Option<Duration>,
+        set: impl FnOnce(&Socket, Option<Duration>) -> io::Result<()>,
+    ) -> io::Result<()> {
         refuse_zero(timeout)?;
-        self.retimed = true;
-        self.socket.set_write_timeout(timeout)
+        // Before the call, which may fail half way.
+        *self.retimed.get_mut() = true;
+        self.users = users;
+        set(&self.socket, timeout)
     }
 
-    /// `on_return` of both managers. No system call, unless the user set a timeout.
+    /// `on_return` of both managers. What a wrapper that forwards only `watch` does not ask is asked there, as a [`Stream`].
     #[inline]
-    pub(crate) fn judge(&mut self, how: Outcome, timeouts: Timeouts) -> Verdict {
-        if self.dirty || how != Outcome::Done || (self.retimed && self.restore(timeouts).is_err()) {
-            return Verdict::Discard;
-        }
-        Verdict::Keep
+    pub(super) fn judge(&self, how: Outcome) -> Verdict {
+        if how == Outcome::Done && self.is_fit() { Verdict::Keep } else { Verdict::Discard }
     }
 
-    #[cold]
-    fn restore(&mut self, timeouts: Timeouts) -> io::Result<()> {
-        timeouts.set(&self.socket)?;
-        self.retimed = false;
+    /// Those in force.
+    #[inline]
+    fn timeouts(&mut self) -> Timeouts {
+        if *self.retimed.get_mut() { self.users } else { self.own }
+    }
+}
+
+impl Stream for Conn {
+    /// Neither dirty nor owed a reply.
+    #[inline]
+    fn is_fit(&self) -> bool {
+        !self.marks.is_dirty() && !self.marks.is_owed()
+    }
+
+    /// A number that no other `Conn` of this process has or had.
+    #[inline]
+    fn identity(&self) -> Option<u64> {
+        Some(self.identity)
+    }
+
+    /// Its manager's timeouts again, if its user has set others: two system calls then. What was written before is owed no reply.
+    #[inline]
+    fn restore(&self) -> io::Result<()> {
+        // Relaxed, both: whoever has the connection to itself asks; atomic only so that this takes `&self`.
+        if self.retimed.load(Ordering::Relaxed) {
+            self.own.set(&self.socket)?;
+            self.retimed.store(false, Ordering::Relaxed);
+        }
+        self.marks.lend();
         Ok(())
-    }
-
-    /// For reads into a buffer with room, so that no bytes mean the end of the stream.
-    #[inline]
-    fn mark_read(&mut self, result: &io::Result<usize>) {
-        match result {
-            Ok(0) => self.dirty = true,
-            Ok(_) => {}
-            Err(error) => self.mark_error(error),
-        }
-    }
-
-    #[inline]
-    fn mark_write(&mut self, result: &io::Result<usize>) {
-        if let Err(error) = result {
-            self.mark_error(error);
-        }
-    }
-
-    #[cold]
-    fn mark_error(&mut self, error: &io::Error) {
-        // An interrupted call has moved no byte and is simply made again.
-        if error.kind() != io::ErrorKind::Interrupted {
-            self.dirty = true;
-        }
     }
 }
 
@@ -207,7 +191,7 @@ impl fmt::Debug for Conn {
         if let Some(peer) = &self.peer {
             debug.field("peer", peer);
         }
-        debug.field("dirty", &self.dirty).finish()
+        debug.field("dirty", &self.is_dirty()).field("owed", &self.marks.is_owed()).finish()
     }
 }
 

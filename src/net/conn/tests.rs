@@ -1,13 +1,19 @@
 //! [`Conn`] alone, over a pair of sockets.
 #![forbid(unsafe_code)]
 
+use super::transfer::MAX_SLICES;
 use super::*;
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 fn pair() -> (Conn, UnixStream) {
+    pair_with(&Options::default())
+}
+
+fn pair_with(options: &Options) -> (Conn, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    (Conn::new(OwnedFd::from(ours).into(), None), theirs)
+    (Conn::open(OwnedFd::from(ours).into(), None, options).unwrap(), theirs)
 }
 
 #[test]
@@ -21,7 +27,7 @@ fn an_exchange_that_ended_well_leaves_it_clean() {
     conn.read_exact(&mut reply).unwrap();
     assert_eq!(&reply, b"pong");
     assert!(!conn.is_dirty());
-    assert_eq!(conn.judge(Outcome::Done, Timeouts::default()), Verdict::Keep);
+    assert_eq!(conn.judge(Outcome::Done), Verdict::Keep);
 }
 
 #[test]
@@ -36,22 +42,85 @@ fn a_read_timeout_makes_it_dirty_for_good() {
     conn.set_read_timeout(None).unwrap();
     conn.read_exact(&mut [0; 4]).unwrap();
     assert!(conn.is_dirty());
-    assert_eq!(conn.judge(Outcome::Done, Timeouts::default()), Verdict::Discard);
+    assert_eq!(conn.judge(Outcome::Done), Verdict::Discard);
 }
 
 #[test]
 fn a_write_timeout_makes_it_dirty() {
     let (mut conn, _peer) = pair();
     conn.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
-    let block = [0; 1 << 16];
-    let error = loop {
-        assert!(!conn.is_dirty(), "a short write is no error");
-        if let Err(error) = conn.write(&block) {
-            break error;
-        }
-    };
+    let error = conn.write_all(&[0; 1 << 22]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     assert!(conn.is_dirty());
+}
+
+/// A write whose time has run out says how much it took, which is no error.
+#[test]
+fn a_short_write_makes_it_dirty_until_its_rest_is_written() {
+    let (mut conn, mut peer) = pair();
+    conn.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
+    let request = vec![7; 1 << 22];
+    let taken = conn.write(&request).unwrap();
+    assert!(taken < request.len() && conn.is_dirty() && !conn.is_fit());
+    conn.set_write_timeout(None).unwrap();
+    let length = request.len();
+    let reads = std::thread::spawn(move || {
+        peer.read_exact(&mut vec![0; length]).unwrap();
+        peer.write_all(b"thanks").unwrap();
+        peer
+    });
+    conn.write_all(&request[taken..]).unwrap();
+    assert!(!conn.is_dirty(), "it is whole");
+    conn.read_exact(&mut [0; 6]).unwrap();
+    assert!(conn.is_fit());
+    drop(reads.join().unwrap());
+}
+
+#[test]
+fn a_short_write_that_is_followed_by_another_request_makes_it_dirty_for_good() {
+    let (mut conn, mut peer) = pair();
+    conn.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
+    let request = vec![7; 1 << 22];
+    let taken = conn.write(&request).unwrap();
+    assert!(taken < request.len());
+    peer.read_exact(&mut vec![0; taken]).unwrap();
+    let other = vec![8; request.len() - taken];
+    conn.set_write_timeout(None).unwrap();
+    let reads = std::thread::spawn(move || peer.read_exact(&mut [0; 1]).map(|()| peer));
+    let _ = conn.write(&other[..1]).unwrap();
+    drop(reads.join().unwrap().unwrap());
+    assert!(conn.is_dirty());
+}
+
+#[test]
+fn a_use_that_ends_with_a_write_leaves_it_unfit_until_it_is_lent_anew() {
+    let (mut conn, _peer) = pair();
+    conn.write_all(b"ping").unwrap();
+    assert!(!conn.is_fit() && !conn.is_dirty());
+    assert_eq!(conn.judge(Outcome::Done), Verdict::Discard);
+    conn.restore().unwrap();
+    assert!(conn.is_fit());
+}
+
+#[test]
+fn one_way_a_use_may_end_with_a_write() {
+    let (mut conn, _peer) = pair_with(&Options { one_way: true, ..Options::default() });
+    conn.write_all(b"news").unwrap();
+    assert!(conn.is_fit());
+    assert_eq!(conn.write_vectored(&[IoSlice::new(b"more"), IoSlice::new(b"news")]).unwrap(), 8);
+    assert_eq!(conn.judge(Outcome::Done), Verdict::Keep);
+}
+
+#[test]
+fn no_two_have_the_same_identity() {
+    let ((one, _), (other, _)) = (pair(), pair());
+    assert!(one.identity().is_some() && one.identity() != other.identity());
+}
+
+#[test]
+fn it_may_go_to_another_thread_and_be_looked_at_from_several() {
+    fn may<T: Send + Sync>() {}
+    may::<Conn>();
 }
 
 #[test]
@@ -84,47 +153,44 @@ fn a_closed_peer_is_an_error_and_makes_it_dirty() {
 }
 
 #[test]
-fn an_interrupted_call_leaves_it_clean() {
-    let (mut conn, _peer) = pair();
-    conn.mark_read(&Err(io::ErrorKind::Interrupted.into()));
-    conn.mark_write(&Err(io::ErrorKind::Interrupted.into()));
-    assert!(!conn.is_dirty());
-}
-
-#[test]
 fn only_a_clean_use_that_ended_well_is_kept() {
     let (mut conn, _peer) = pair();
     for (how, verdict) in
         [(Outcome::Done, Verdict::Keep), (Outcome::Failed, Verdict::Discard), (Outcome::Panicked, Verdict::Discard)]
     {
-        assert_eq!(conn.judge(how, Timeouts::default()), verdict, "{how:?}");
+        assert_eq!(conn.judge(how), verdict, "{how:?}");
     }
     conn.mark_dirty();
-    assert_eq!(conn.judge(Outcome::Done, Timeouts::default()), Verdict::Discard);
+    assert_eq!(conn.judge(Outcome::Done), Verdict::Discard);
 }
 
 #[test]
 fn slices_beyond_the_kernels_limit_are_a_short_count() {
     let (mut conn, mut peer) = pair();
-    let written = conn.write_vectored(&[IoSlice::new(b"x"); MAX_SLICES + 1]).unwrap();
-    assert_eq!(written, MAX_SLICES);
+    let (text, slices) = ([b'x'; MAX_SLICES + 1], MAX_SLICES + 1);
+    let mut rest: Vec<_> = text.chunks(1).map(IoSlice::new).collect();
+    let written = conn.write_vectored(&rest).unwrap();
+    assert_eq!((written, conn.is_dirty()), (MAX_SLICES, true));
+    let mut rest = &mut rest[..];
+    IoSlice::advance_slices(&mut rest, written);
+    assert_eq!((conn.write_vectored(rest).unwrap(), conn.is_dirty()), (slices - written, false));
     peer.write_all(&[b'y'; MAX_SLICES + 1]).unwrap();
     let mut bytes = [0; MAX_SLICES + 1];
     let mut bufs: Vec<_> = bytes.chunks_mut(1).map(IoSliceMut::new).collect();
     assert_eq!(conn.read_vectored(&mut bufs).unwrap(), MAX_SLICES);
-    assert!(!conn.is_dirty());
 }
 
 #[test]
 fn a_users_timeouts_end_with_their_use() {
-    let (mut conn, _peer) = pair();
     let own = Timeouts { read: Some(Duration::from_secs(7)), write: None };
-    own.set(&conn.socket).unwrap();
+    let (mut conn, _peer) = pair_with(&Options { timeouts: own, ..Options::default() });
     conn.set_read_timeout(None).unwrap();
     conn.set_write_timeout(Some(Duration::from_secs(3))).unwrap();
-    assert_eq!(conn.judge(Outcome::Done, own), Verdict::Keep);
+    assert_eq!((conn.timeouts().read, conn.timeouts().write), (None, Some(Duration::from_secs(3))));
+    conn.restore().unwrap();
     assert_eq!(conn.socket.read_timeout().unwrap(), own.read);
     assert_eq!(conn.socket.write_timeout().unwrap(), own.write);
+    assert_eq!((conn.timeouts().read, conn.timeouts().write), (own.read, own.write));
 }
 
 #[test]
@@ -134,7 +200,7 @@ fn a_zero_timeout_is_refused_and_changes_nothing() {
         assert_eq!(conn.set_read_timeout(Some(timeout)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(conn.set_write_timeout(Some(timeout)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
-    assert!(!conn.is_dirty() && !conn.retimed);
+    assert!(!conn.is_dirty() && !*conn.retimed.get_mut());
 }
 
 #[test]
@@ -142,7 +208,7 @@ fn it_leaves_the_pool_as_a_plain_stream() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let stream = TcpStream::connect(address).unwrap();
-    let conn = Conn::new(OwnedFd::from(stream).into(), Some(address));
+    let conn = Conn::open(OwnedFd::from(stream).into(), Some(address), &Options::default()).unwrap();
     assert_eq!(conn.peer(), Some(address));
     assert_eq!(TcpStream::from(OwnedFd::from(conn)).peer_addr().unwrap(), address);
 }

@@ -1,67 +1,75 @@
-//! Dialling TCP: [`TcpManager`], which yields [`Conn`]s.
+//! Dialing TCP: [`TcpManager`], which yields [`Conn`]s.
 //!
 //! Why not std's `TcpStream`: its deadline does not span the addresses of a name, and it can set neither keep-alive nor user
 //! timeout, without which a pool lends sockets whose peer vanished hours ago.
 //!
-//! A dial goes: check the settings; resolve the name anew, so that a moved endpoint is found; try its addresses in turn, each with
-//! a fair share of the time that is left (what is left over the addresses left), so that a first one which swallows every packet
-//! leaves time for the second. What an early address did not use goes to the later ones. The last one's error is the dial's.
+//! A dial goes: check the settings; resolve the name anew, so that a moved endpoint is found; connect to whichever of its addresses
+//! answers ([`race`]), beginning with the one that answered when another before it had not; set the socket's options; run the login.
 #![forbid(unsafe_code)]
 
+mod race;
+
+use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Socket, TcpKeepalive};
 
+use self::race::Lost;
 use super::conn::Conn;
 use super::connect_error::{ConnectError, Step};
+use super::login::Login;
 use super::options::Options;
 use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
+use crate::sync::lock;
 
 /// Opens TCP connections to one endpoint and lends them as raw streams.
 ///
-/// For a pool of its own, or inside a manager that adds a handshake or a protocol:
+/// What is to be said before a connection can be used is for [`with_login`](TcpManager::with_login). A manager of your own around this
+/// one adds a protocol. It need forward only `connect` and `watch`, and judge what it keeps itself, as the buffer here:
 ///
 /// ```
-/// use corepool::{Conn, Dial, Manager, Outcome, TcpManager, Verdict, Watch};
-/// use std::io::{self, Read, Write};
-/// use std::time::Duration;
+/// use corepool::{Conn, ConnectError, Dial, Manager, Outcome, TcpManager, Verdict, Watch};
+/// use std::io::{self, BufRead, BufReader, Write};
 ///
-/// /// Connections that have answered once.
-/// struct Greeted(TcpManager);
+/// /// A protocol of lines. Its buffer lives as long as the connection.
+/// struct Lines(BufReader<Conn>);
 ///
-/// impl Manager for Greeted {
-///     type Connection = Conn;
-///     type Error = io::Error;
-///
-///     fn connect(&self, dial: &Dial<'_>) -> io::Result<Conn> {
-///         let mut conn = self.0.connect(dial)?;
-///         dial.cut_at_deadline(&conn)?; // the handshake below may block
-///         conn.write_all(b"PING\r\n")?;
-///         conn.read_exact(&mut [0; 7])?;
-///         Ok(conn)
-///     }
-///
-///     fn watch(&self, conn: &Conn, on: &mut Watch<'_>) {
-///         self.0.watch(conn, on)
-///     }
-///
-///     fn on_return(&self, conn: &mut Conn, how: Outcome) -> Verdict {
-///         self.0.on_return(conn, how)
-///     }
-///
-///     fn probe_after(&self) -> Duration {
-///         self.0.probe_after() // it lends raw streams, too
+/// impl Lines {
+///     fn ask(&mut self, question: &str) -> io::Result<String> {
+///         self.0.get_mut().write_all(format!("{question}\n").as_bytes())?;
+///         let mut answer = String::new();
+///         self.0.read_line(&mut answer)?;
+///         Ok(answer)
 ///     }
 /// }
 ///
-/// let manager = Greeted(TcpManager::new("127.0.0.1:6379").read_timeout(Some(Duration::from_secs(2))));
+/// struct LinesManager(TcpManager);
+///
+/// impl Manager for LinesManager {
+///     type Connection = Lines;
+///     type Error = ConnectError;
+///
+///     fn connect(&self, dial: &Dial<'_>) -> Result<Lines, ConnectError> {
+///         Ok(Lines(BufReader::new(self.0.connect(dial)?)))
+///     }
+///
+///     fn watch(&self, lines: &Lines, on: &mut Watch<'_>) {
+///         on.socket(lines.0.get_ref());
+///     }
+///
+///     fn on_return(&self, lines: &mut Lines, how: Outcome) -> Verdict {
+///         // What was read ahead of this answer would be the next one's.
+///         if how == Outcome::Done && lines.0.buffer().is_empty() { Verdict::Keep } else { Verdict::Discard }
+///     }
+/// }
 /// ```
 ///
-/// As a manager it discards after a failed or panicked use, after any use that left the [`Conn`] dirty, and when bytes wait on an
-/// idle connection. It asks for a peek at every checkout (0.3 µs): who hands out raw streams cannot know whether the last user
-/// read the whole of their reply. Each connection takes two descriptors, its own and the pool's watch on it.
+/// As a manager it discards after a failed or panicked use, after any use that left the [`Conn`] unfit to be lent again, and when bytes
+/// wait on an idle connection, for which it is looked at before every checkout (0.3 µs). Each connection takes two descriptors, its own
+/// and the pool's duplicate.
 #[derive(Debug, Clone)]
 pub struct TcpManager {
     address: String,
@@ -69,6 +77,9 @@ pub struct TcpManager {
     keepalive: Option<Duration>,
     user_timeout: Option<Duration>,
     options: Options,
+    login: Login,
+    /// The address that answered last when one before it had not. Shared by its clones.
+    preferred: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 /// Between probes of an idle peer, and how many may stay unanswered when no user timeout decides it.
@@ -80,6 +91,10 @@ impl TcpManager {
     ///
     /// A host name is resolved anew at each dial. The resolver cannot be interrupted: one that takes longer than the dial may
     /// makes it fail, but only once it returns. Neither name nor address is checked before the first dial.
+    ///
+    /// Of several addresses the families take turns, and an attempt that has not answered after 250 ms has the next one begin beside
+    /// it (RFC 8305); the first to connect is kept, the others are closed. Each attempt under way takes a descriptor. If it was not
+    /// the first one that answered, later dials begin with the one that did, for as long as the resolver names it.
     pub fn new(address: impl Into<String>) -> Self {
         TcpManager {
             address: address.into(),
@@ -87,6 +102,8 @@ impl TcpManager {
             keepalive: Some(Duration::from_secs(60)),
             user_timeout: Some(Duration::from_secs(30)),
             options: Options::default(),
+            login: Login::default(),
+            preferred: Arc::default(),
         }
     }
 
@@ -101,7 +118,7 @@ impl TcpManager {
 
     /// After how much silence the kernel asks the peer whether it is still there (`SO_KEEPALIVE`), then each 10 s.
     ///
-    /// Default 60 s; `None` never asks. It finds peers that vanished without a word, which the pool's watch then sees, and keeps
+    /// Default 60 s; `None` never asks. It finds peers that vanished without closing, which the pool's watch then sees, and keeps
     /// the entry of a NAT or firewall on the way alive. A vanished peer is given up when the silence has lasted for
     /// [`user_timeout`](TcpManager::user_timeout) and a probe went unanswered: by default 70 s after the last packet. Without a user
     /// timeout three probes must go unanswered. Costs a packet each way per such silence, and no system call.
@@ -142,6 +159,45 @@ impl TcpManager {
         self
     }
 
+    /// Whether what is written expects no reply: a use may then end with a write, and its connection is kept all the same.
+    ///
+    /// Default `false`: a use that ends with a write has not read the reply to it, and the connection is closed when it comes back. Say
+    /// `true` where the peer never answers (a log, a counter), or where the last word of an exchange is the caller's (an
+    /// acknowledgement).
+    pub fn one_way(mut self, one_way: bool) -> Self {
+        self.options.one_way = one_way;
+        self
+    }
+
+    /// Runs `login` on each new connection before it is lent: greeting, authentication, choice of a database. Default: nothing.
+    ///
+    /// Runs inside [`connect`](Manager::connect), on a background thread, several at a time, and may block: when the dial's time is up,
+    /// the socket is shut down under it, and its read or write ends. Until then the manager's timeouts hold; those that it sets itself end
+    /// with it. It may end with a write. Its error fails the dial, as the source of the [`ConnectError`]; so does a connection that it
+    /// leaves dirty. Costs a descriptor more for the time of the dial. Of two calls the last one counts.
+    ///
+    /// ```
+    /// use corepool::TcpManager;
+    /// use std::io::{self, Read, Write};
+    ///
+    /// let manager = TcpManager::new("127.0.0.1:6379").with_login(|conn, _dial| -> io::Result<()> {
+    ///     conn.write_all(b"AUTH secret\r\n")?;
+    ///     let mut answer = [0; 5];
+    ///     conn.read_exact(&mut answer)?;
+    ///     if &answer == b"+OK\r\n" { Ok(()) } else { Err(io::Error::other("the password is wrong")) }
+    /// });
+    /// ```
+    pub fn with_login<E>(
+        mut self,
+        login: impl Fn(&mut Conn, &Dial<'_>) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.login = Login::new(login);
+        self
+    }
+
     /// Before anything is sent: the kernel would take zero for "no timeout", or fail without naming the setting.
     fn check(&self) -> Result<(), ConnectError> {
         let refused = |name, given, limit| {
@@ -175,23 +231,29 @@ impl TcpManager {
         Ok(found)
     }
 
-    fn connect_in_turn(&self, addresses: &[SocketAddr], dial: &Dial<'_>) -> Result<Conn, ConnectError> {
-        let mut failed = Step::Resolve { address: self.address.clone() };
-        let mut cause = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for (tried, &address) in addresses.iter().enumerate() {
-            let share = dial.remaining() / (addresses.len() - tried) as u32;
-            match self.open(address, share) {
-                Ok(conn) => return Ok(conn),
-                Err(error) => cause = error,
-            }
-            failed = Step::Tcp { address: self.address.clone(), last: address, others: tried };
+    fn connect_to_any(&self, found: Vec<SocketAddr>, dial: &Dial<'_>) -> Result<Conn, ConnectError> {
+        let address = || self.address.clone();
+        if found.is_empty() {
+            let cause = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            return Err(ConnectError::new(Step::Resolve { address: address() }, cause));
         }
-        Err(ConnectError::new(failed, cause))
+        let addresses = race::order(found, *lock(&self.preferred));
+        match race::connect(&addresses, dial, |socket, address| self.finish(socket, address)) {
+            Ok((conn, answered)) => {
+                // Where the first one answers, the resolver's order holds, by which a name may spread its connections.
+                if answered != addresses[0] {
+                    *lock(&self.preferred) = Some(answered);
+                }
+                Ok(conn)
+            }
+            Err(Lost { last, others, cause }) => {
+                Err(ConnectError::new(Step::Tcp { address: address(), last, others }, cause))
+            }
+        }
     }
 
-    fn open(&self, address: SocketAddr, share: Duration) -> io::Result<Conn> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.connect_timeout(&address.into(), share)?;
+    /// Of a socket that has just connected.
+    fn finish(&self, socket: Socket, address: SocketAddr) -> io::Result<Conn> {
         refuse_itself(&socket)?;
         // After the handshake, which a short user timeout would cut before the dial's own deadline.
         socket.set_tcp_user_timeout(self.user_timeout)?;
@@ -211,7 +273,8 @@ impl Manager for TcpManager {
     fn connect(&self, dial: &Dial<'_>) -> Result<Conn, ConnectError> {
         self.check()?;
         let addresses = self.resolve(dial)?;
-        self.connect_in_turn(&addresses, dial)
+        let conn = self.connect_to_any(addresses, dial)?;
+        self.login.pass(conn, dial, || self.address.clone())
     }
 
     #[inline]
@@ -221,11 +284,7 @@ impl Manager for TcpManager {
 
     #[inline]
     fn on_return(&self, connection: &mut Conn, how: Outcome) -> Verdict {
-        connection.judge(how, self.options.timeouts)
-    }
-
-    fn probe_after(&self) -> Duration {
-        Duration::ZERO
+        connection.judge(how)
     }
 }
 

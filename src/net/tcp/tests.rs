@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::watch::duplicate::Cut;
-use socket2::SockRef;
+use crate::watch::naming::{Files, Found};
+use socket2::{Domain, SockRef, Type};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -17,8 +18,8 @@ pub(crate) fn dial<M: Manager>(manager: &M, limit: Duration) -> Result<M::Connec
     manager.connect(&Dial::new(Instant::now() + limit, 1, &Cut::default()))
 }
 
-fn dial_in_turn(manager: &TcpManager, addresses: &[SocketAddr], limit: Duration) -> Result<Conn, ConnectError> {
-    manager.connect_in_turn(addresses, &Dial::new(Instant::now() + limit, 1, &Cut::default()))
+fn dial_any(manager: &TcpManager, addresses: &[SocketAddr], limit: Duration) -> Result<Conn, ConnectError> {
+    manager.connect_to_any(addresses.to_vec(), &Dial::new(Instant::now() + limit, 1, &Cut::default()))
 }
 
 /// Echoes on one connection until its end.
@@ -126,7 +127,7 @@ fn a_refused_dial_names_the_address() {
 fn a_refused_name_tells_the_last_address_and_how_many_more() {
     let (_port, address) = refusing();
     let manager = TcpManager::new("db.example:5432");
-    let told = |others: usize| dial_in_turn(&manager, &vec![address; others + 1], AMPLE).unwrap_err().to_string();
+    let told = |others: usize| dial_any(&manager, &vec![address; others + 1], AMPLE).unwrap_err().to_string();
     assert_eq!(told(0), format!("could not connect to db.example:5432 at {address}"));
     assert_eq!(told(1), format!("could not connect to db.example:5432 at {address} (and 1 other address)"));
     assert_eq!(told(2), format!("could not connect to db.example:5432 at {address} (and 2 other addresses)"));
@@ -137,24 +138,98 @@ fn a_refused_first_address_leads_to_the_second() {
     let (_port, refused) = refusing();
     let (listener, address) = listen();
     echo(move || listener.accept().unwrap().0.into());
-    let mut conn = dial_in_turn(&TcpManager::new("db.example:5432"), &[refused, address], AMPLE).unwrap();
+    let mut conn = dial_any(&TcpManager::new("db.example:5432"), &[refused, address], AMPLE).unwrap();
     assert_eq!(conn.peer(), Some(address));
     assert_echoes(&mut conn);
 }
 
-/// A TCP listener with a full backlog drops what comes, as a black hole does.
+/// An address that swallows what is sent to it: a listener with a full backlog, kept full.
+struct Hole {
+    address: SocketAddr,
+    listener: Socket,
+    _clients: Vec<Socket>,
+}
+
+fn hole() -> Hole {
+    let (listener, address) = refusing();
+    listener.listen(0).unwrap();
+    let clients = fill(Domain::IPV4, &address.into());
+    Hole { address, listener, _clients: clients }
+}
+
 #[test]
 fn a_black_holed_first_address_leaves_time_for_the_second() {
-    let (full, hole) = refusing();
-    full.listen(0).unwrap();
-    let _clients = fill(Domain::IPV4, &hole.into());
+    let hole = hole();
     let (_listener, address) = listen();
     let manager = TcpManager::new("db.example:5432");
-    let conn = dial_in_turn(&manager, &[hole, address], Duration::from_secs(2)).unwrap();
-    assert_eq!(conn.peer(), Some(address));
+    for limit in [Duration::from_secs(2), AMPLE] {
+        let conn = dial_any(&manager, &[hole.address, address], limit).unwrap();
+        assert_eq!(conn.peer(), Some(address));
+    }
+}
 
-    let error = dial_in_turn(&manager, &[hole, hole], Duration::from_millis(100)).unwrap_err();
+#[test]
+fn a_dial_into_black_holes_ends_at_its_deadline() {
+    let hole = hole();
+    let manager = TcpManager::new("db.example:5432");
+    let error = dial_any(&manager, &[hole.address; 2], Duration::from_millis(100)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    let told = format!("could not connect to db.example:5432 at {} (and 1 other address)", hole.address);
+    assert_eq!(error.to_string(), told);
+}
+
+/// Whether somebody is being connected to it and has no answer yet.
+fn is_dialed(hole: &Hole) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let to = format!(":{:04X}", hole.address.port());
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Place, ours, theirs, state: 02 is SYN_SENT.
+    rows.any(|row| row[2].ends_with(&to) && row[3] == "02")
+}
+
+#[test]
+fn attempts_run_beside_each_other_and_those_that_lost_are_closed() {
+    let (one, other, late) = (hole(), hole(), hole());
+    let manager = TcpManager::new("db.example:5432");
+    let pause = || thread::sleep(Duration::from_millis(1));
+    let conn = thread::scope(|scope| {
+        let dials = scope.spawn(|| dial_any(&manager, &[one.address, other.address, late.address], AMPLE));
+        while ![&one, &other, &late].into_iter().all(is_dialed) {
+            assert!(!dials.is_finished(), "one gave way to the next");
+            pause();
+        }
+        // Answers the next time that it is asked, which the kernel does after a second.
+        late.listener.set_nonblocking(true).unwrap();
+        while !dials.is_finished() {
+            while late.listener.accept().is_ok() {}
+            pause();
+        }
+        dials.join().unwrap().unwrap()
+    });
+    assert_eq!(conn.peer(), Some(late.address));
+    assert!(!is_dialed(&one) && !is_dialed(&other));
+}
+
+#[test]
+fn the_one_that_answered_for_another_is_tried_first_from_then_on() {
+    let hole = hole();
+    let ((_listener, address), (_healthy, other)) = (listen(), listen());
+    let manager = TcpManager::new("db.example:5432");
+    dial_any(&manager, &[hole.address, address], AMPLE).unwrap();
+    for found in [[other, address], [hole.address, address]] {
+        assert_eq!(dial_any(&manager.clone(), &found, AMPLE).unwrap().peer(), Some(address));
+    }
+    // The name has moved.
+    assert_eq!(dial_any(&manager, &[other], AMPLE).unwrap().peer(), Some(other));
+}
+
+#[test]
+fn where_the_first_one_answers_the_resolvers_order_holds() {
+    let ((_one, one), (_other, other)) = (listen(), listen());
+    let manager = TcpManager::new("db.example:5432");
+    for (found, first) in [([one, other], one), ([other, one], other), ([one, other], one)] {
+        assert_eq!(dial_any(&manager, &found, AMPLE).unwrap().peer(), Some(first));
+    }
 }
 
 #[test]
@@ -219,20 +294,19 @@ fn its_one_socket_is_watched_and_peeked_at_every_checkout() {
     manager.watch(&conn, &mut Watch::collect(&mut watched));
     let watched = watched.unwrap();
     assert_eq!(watched.len(), 1);
-    let mut again = Watch::compare(&watched);
+    let mut again = Watch::compare(&watched, Files::Compared);
     manager.watch(&conn, &mut again);
-    assert!(again.same());
+    assert_eq!(again.found(), Found::Same);
     assert_eq!(manager.probe_after(), Duration::ZERO);
 }
 
 #[test]
-fn on_return_restores_the_managers_timeouts() {
+fn on_return_keeps_what_is_fit_after_a_use_that_ended_well() {
     let (_listener, address) = listen();
-    let own = Some(Duration::from_secs(2));
-    let manager = TcpManager::new(address.to_string()).read_timeout(own);
+    let manager = TcpManager::new(address.to_string());
     let mut conn = dial(&manager, AMPLE).unwrap();
-    conn.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
     assert_eq!(manager.on_return(&mut conn, Outcome::Done), Verdict::Keep);
-    assert_eq!(SockRef::from(&conn).read_timeout().unwrap(), own);
     assert_eq!(manager.on_return(&mut conn, Outcome::Failed), Verdict::Discard);
+    conn.write_all(b"a question").unwrap();
+    assert_eq!(manager.on_return(&mut conn, Outcome::Done), Verdict::Discard);
 }
