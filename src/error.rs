@@ -45,10 +45,11 @@ pub enum BuildError {
     },
     /// A reactor or one of its threads could not be made.
     Reactor(Arc<io::Error>),
-    /// The `make` of a [`PoolMap`](crate::PoolMap) asks for a pool that cannot be there before the one that it makes: of the same key, or of one
-    /// whose own `make` waits for this pool, directly or by way of others. To wait would be for ever.
+    /// The `make` of a [`PoolMap`](crate::PoolMap) asks for a pool that cannot be there before the one that it makes: of the same
+    /// key, or of one whose own `make` waits for this pool, directly or by way of others. To wait would be for ever.
     Circular,
-    /// The `make` of a [`PoolMap`](crate::PoolMap) panicked on the thread of another caller, to whom the panic went on; this is what it said.
+    /// The `make` of a [`PoolMap`](crate::PoolMap) panicked on the thread of another caller, to whom the panic went on; this is
+    /// what it said.
     Panicked(String),
 }
 

@@ -69,8 +69,8 @@
 //! - A panic in the closure or in any hook costs one connection. Under `panic = "abort"` nothing is contained.
 //! - The user's code never runs on a reactor, or under a lock of the pool.
 //!
-//! These are not claims alone: the lock-free bag of connections is model-checked (`loom-tests/`), each of its memory orderings and re-checks
-//! has a model that fails without it, and the README of `src/lockfree/` has the argument.
+//! These are not claims alone: the lock-free bag of connections is model-checked (`loom-tests/`), each of its memory orderings
+//! and re-checks has a model that fails without it, and the README of `src/lockfree/` has the argument.
 //!
 //! # Limits
 //!
