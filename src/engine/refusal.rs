@@ -13,7 +13,9 @@ use crate::os::thread;
 impl<M: Manager> Engine<M> {
     /// It does not wait, and nothing is idle. With room to grow, one dial begins for those who come later.
     pub(super) fn busy(&self) -> GetError {
-        if !self.ask() {
+        // What has come meanwhile is there for those who come later, and needs no other beside it.
+        let closed = if self.bag.idle().any() { self.bag.is_closed() } else { !self.ask() };
+        if closed {
             return GetError::closed();
         }
         let emptiness = self.bag.emptiness();
