@@ -224,7 +224,7 @@ impl<M: Manager> Builder<M> {
     /// # Errors
     /// [`BuildError::Setting`] names a setting outside its limits; [`BuildError::Opening`] says why no connection could be opened in time.
     pub fn build(self) -> Result<Pool<M>, BuildError> {
-        let topology = Topology::read();
+        let topology = Topology::of_process();
         let cores = topology.budget().min(SHARDS_LIMIT);
         let shards = match (self.shards, self.max_size) {
             (Some(shards), _) => shards,
@@ -247,7 +247,7 @@ impl<M: Manager> Builder<M> {
             settings,
             capacity,
             shards,
-            dispatch: Dispatch::new(&topology, shards),
+            dispatch: Dispatch::new(topology, shards),
             reactors: self.reactors.unwrap_or_else(Reactors::shared),
             observing: Observing::new(self.observer),
             lazy: self.opening == Opening::Lazy,

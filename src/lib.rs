@@ -77,7 +77,8 @@
 //! A watched connection takes two descriptors, its own and the pool's duplicate, by which the pool can end a call that hangs. The
 //! peer sees a connection's end when both are closed. No look finds bytes that are still to come: a user who leaves half of a reply
 //! unread, and says that all went well, may leave it to the next one ([`Conn`] says more). A pool has at most 64,512 connections and
-//! 1,024 shards. A thread that forks must not use the pool in the child.
+//! 1,024 shards. In a child that a process forks, the parent's pools may be dropped, which does nothing; they may not be used, nor may
+//! others be built, before it executes another program.
 //!
 //! Where the ideas come from: [NimblePool](https://hexdocs.pm/nimble_pool)'s callbacks and its advice of one pool per scheduler;
 //! HikariCP's names; HAProxy's restraint in stealing; parking_lot's bounded barging; nginx and Envoy for watching idle connections.

@@ -1,6 +1,7 @@
 //! What a pool's owner changes while it runs: limits, the manager, pause, retirement, the end.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Engine;
@@ -167,6 +168,13 @@ impl<M: Manager> Engine<M> {
 
 impl<M: Manager> Drop for Engine<M> {
     fn drop(&mut self) {
-        self.close();
+        if self.home.is_in_child() {
+            // The sockets are the parent's too: a farewell, or whatever a connection does when it is dropped, would reach its peer.
+            // Nothing is locked here either: the thread that held the lock has stayed behind.
+            self.bag.leak();
+            std::mem::forget(Arc::clone(&self.closer));
+        } else {
+            self.close();
+        }
     }
 }

@@ -96,8 +96,8 @@ impl<M: Manager> Engine<M> {
         let reactor = self.reactors.at(self.dispatch.home_core(shard)).unwrap_or(&self.home);
         // Exactly: a vector grows to four at once, and nearly all connections have one socket.
         resident.registrations.reserve_exact(resident.sockets.len());
-        for socket in resident.sockets.iter() {
-            match reactor.watch(&socket.fd, socket.interest, self.me.clone(), life.to_word()) {
+        for (place, socket) in resident.sockets.iter().enumerate() {
+            match reactor.watch(&resident.sockets, place, self.me.clone(), life.to_word()) {
                 Ok(registration) => resident.registrations.push(registration),
                 // A socket that nobody watches is looked at on every checkout.
                 Err(_) if socket.interest == Interest::HangUp => {

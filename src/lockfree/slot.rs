@@ -109,6 +109,12 @@ impl<T> Slot<T> {
         self.resident.with_mut(|cell| unsafe { (*cell).take() }).map(|resident| (resident, last))
     }
 
+    /// Forgets the connection, if there is one.
+    #[cfg(not(corepool_loom))]
+    pub(super) fn leak(&mut self) {
+        std::mem::forget(self.resident.get_mut().take());
+    }
+
     /// The connection, for the owner. Every claim that leaves the bag has one (I4): it moves in before, and out after.
     #[inline]
     pub(crate) fn resident<'a>(&'a self, _claim: &'a Claim) -> &'a T {

@@ -64,9 +64,8 @@ fn serve(first: Receiver<Job>) {
 /// A thread inherits its creator's affinity: a pool first used in a pinned worker would do all of the above on that
 /// latency-critical core for ever.
 fn unpin() {
-    static CORES: OnceLock<Vec<usize>> = OnceLock::new();
     let mut set = rustix::thread::CpuSet::new();
-    for &core in CORES.get_or_init(|| Topology::read().all_ids()) {
+    for core in Topology::of_process().all_ids() {
         if core < rustix::thread::CpuSet::MAX_CPU {
             set.set(core);
         }

@@ -22,6 +22,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread;
 
 /// One core that the process may use.
@@ -115,6 +116,12 @@ impl Dispatch {
 }
 
 impl Topology {
+    /// That of this process, as it was when it was first asked for: to read it takes milliseconds in a process of many threads.
+    pub(crate) fn of_process() -> &'static Topology {
+        static TOPOLOGY: OnceLock<Topology> = OnceLock::new();
+        TOPOLOGY.get_or_init(Topology::read)
+    }
+
     /// Reads the topology of this process. Some file reads for each thread and core, so not for a hot path.
     pub(crate) fn read() -> Self {
         Topology::read_from(Path::new("/"))

@@ -6,6 +6,8 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::file::FileId;
 use super::source::Interest;
 use crate::os::background;
@@ -37,6 +39,14 @@ impl Duplicate {
     #[cold]
     pub(crate) fn is_another(&self, fd: BorrowedFd<'_>) -> bool {
         self.file.differs(FileId::of(fd))
+    }
+
+    /// Whether its peer has hung up, or it has failed for good. A look at its state, which takes nothing from it.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        let ends = PollFlags::RDHUP | PollFlags::HUP;
+        let mut looks = [PollFd::new(&self.fd, PollFlags::RDHUP)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut looks, Some(&at_once)).is_ok() && looks[0].revents().intersects(ends)
     }
 
     /// Whoever blocks on it returns. Does not block.

@@ -17,21 +17,24 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
-use mio::event::Source;
+use mio::event::{Event, Source};
 use mio::unix::SourceFd;
 use mio::{Events, Poll, Registry, Token, Waker};
 
 use crate::lockfree::alarm::Alarm;
-use crate::os::clock::{self, NEVER};
+use crate::os::clock::{self, NEVER, nanos};
+use crate::os::contain::contain;
 use crate::os::sys;
 use crate::os::thread;
 use crate::os::topology::{Dispatch, Topology};
 use crate::sync::lock;
-use crate::watch::source::{Descriptor, Interest};
+use crate::watch::duplicate::Duplicate;
+use crate::watch::source::Descriptor;
 
 /// Whoever has descriptors watched or deadlines kept. Its methods run on a reactor thread and must not block.
 pub(crate) trait Handler: Send + Sync {
@@ -68,16 +71,16 @@ impl Reactors {
         static SHARED: OnceLock<Reactors> = OnceLock::new();
         SHARED
             .get_or_init(|| {
-                let topology = Topology::read();
+                let topology = Topology::of_process();
                 let count = topology.budget().min(Self::LIMIT);
-                Self::over(&topology, count)
+                Self::over(topology, count)
             })
             .clone()
     }
 
     /// A set of its own with this many reactors, 1 to 1,024; what is outside is taken as the nearest of these.
     pub fn new(count: usize) -> Reactors {
-        Self::over(&Topology::read(), count.clamp(1, Self::LIMIT))
+        Self::over(Topology::of_process(), count.clamp(1, Self::LIMIT))
     }
 
     fn over(topology: &Topology, count: usize) -> Reactors {
@@ -114,6 +117,12 @@ impl Reactors {
     pub fn events(&self) -> u64 {
         // Relaxed: statistics.
         self.started().map(|reactor| reactor.events.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many panics they have survived, each a fault of this crate.
+    pub fn panics(&self) -> u64 {
+        // Relaxed: statistics.
+        self.started().map(|reactor| reactor.panics.load(Ordering::Relaxed)).sum()
     }
 
     /// How many of the reactors that run could not be pinned to their core, which a sandbox may forbid. They run unpinned.
@@ -157,10 +166,24 @@ pub(crate) struct Reactor {
     unpinned: AtomicBool,
     wakeups: AtomicU64,
     events: AtomicU64,
+    panics: AtomicU64,
+    /// The process that it was made in.
+    process: u32,
 }
 
-/// Whose a token is: the handler, and its own key for the descriptor.
-type Subscriber = (Weak<dyn Handler>, u64);
+/// Whose a token is.
+#[derive(Clone)]
+struct Subscriber {
+    handler: Weak<dyn Handler>,
+    /// Its own name for the descriptor.
+    key: u64,
+    /// The descriptor is one of these.
+    sockets: Weak<[Duplicate]>,
+    place: usize,
+}
+
+/// How long a reactor rests that cannot hear.
+const DEAF: Duration = Duration::from_millis(100);
 
 /// The waker's own token; watches are numbered from 1.
 const WAKE: Token = Token(0);
@@ -187,6 +210,8 @@ impl Reactor {
             unpinned: AtomicBool::new(false),
             wakeups: AtomicU64::new(0),
             events: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            process: std::process::id(),
         });
         let runner = Arc::clone(&reactor);
         let builder = std::thread::Builder::new().name(format!("corepool-s{index}")).stack_size(STACK);
@@ -218,13 +243,17 @@ impl Reactor {
             let polled = poll.poll(&mut events, timeout);
             // Relaxed: statistics.
             self.wakeups.fetch_add(1, Ordering::Relaxed);
-            // Interrupted: a debugger or a stop signal. Anything else cannot happen to a valid epoll.
-            debug_assert!(polled.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::Interrupted) || polled.is_ok());
+            // Interrupted: a debugger or a stop signal.
+            if polled.is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
+                // Somebody has closed the epoll's descriptor. Nothing is heard any more, but deadlines are kept, at this grain.
+                std::thread::sleep(DEAF);
+                self.reminded.store(true, Ordering::Relaxed);
+            }
             for event in &events {
                 match event.token() {
                     // Relaxed: this thread's own.
                     WAKE => self.reminded.store(true, Ordering::Relaxed),
-                    token => self.report(token),
+                    token => self.report(token, event),
                 }
             }
             events.clear();
@@ -235,16 +264,30 @@ impl Reactor {
         }
     }
 
-    fn report(&self, token: Token) {
+    fn report(&self, token: Token, event: &Event) {
         // Relaxed: statistics.
         self.events.fetch_add(1, Ordering::Relaxed);
         let subscriber = lock(&self.table).get(&token).cloned();
-        if let Some((handler, key)) = subscriber
-            && let Some(handler) = handler.upgrade()
-        {
-            handler.hung_up(key);
+        let Some(Subscriber { handler, key, sockets, place }) = subscriber else { return };
+        // An error alone is no hang-up: the kernel also reports by it that a send without copying is done. But it may hide one.
+        let doubtful = event.is_error() && !event.is_read_closed();
+        if doubtful && sockets.upgrade().is_some_and(|sockets| !sockets[place].has_hung_up()) {
+            return;
+        }
+        if let Some(handler) = handler.upgrade() {
+            self.survive(|| handler.hung_up(key));
             handler.release();
         }
+    }
+
+    /// A fault of this crate in what one pool wants done is no reason to leave all others unwatched.
+    fn survive<R>(&self, call: impl FnOnce() -> R) -> Option<R> {
+        let done = contain(call);
+        if done.is_err() {
+            // Relaxed: statistics.
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        done.ok()
     }
 
     /// Announce, look, promise: see [`Alarm`].
@@ -258,12 +301,18 @@ impl Reactor {
         let now = clock::now();
         let mut due = NEVER;
         for handler in handlers {
-            due = due.min(handler.tick(now));
+            // After a panic, soon again: what else is due may not have been done.
+            due = due.min(self.survive(|| handler.tick(now)).unwrap_or(now.saturating_add(nanos(DEAF))));
             handler.release();
         }
         // Relaxed: this thread's own. What it was told of meanwhile is in the promise.
         self.reminded.store(false, Ordering::Relaxed);
         self.alarm.promise(due)
+    }
+
+    /// Whether this is a copy of it, in a child that its process has forked: without its thread, and with the parent's epoll.
+    pub(crate) fn is_in_child(&self) -> bool {
+        self.process != std::process::id()
     }
 
     /// Has a handler's deadlines kept from now on, for as long as it lives.
@@ -285,13 +334,13 @@ impl Reactor {
         }
     }
 
-    /// Watches a descriptor. A hang-up that has come already is reported too.
+    /// Watches the descriptor at `place` of these. A hang-up that has come already is reported too.
     ///
     /// An error means that it cannot be watched (a regular file, or the limit on watches): the connection then goes unwatched.
     pub(crate) fn watch(
         self: &Arc<Self>,
-        fd: &OwnedFd,
-        interest: Interest,
+        sockets: &Arc<[Duplicate]>,
+        place: usize,
         handler: Weak<dyn Handler>,
         key: u64,
     ) -> io::Result<Registration> {
@@ -302,9 +351,10 @@ impl Reactor {
         // Relaxed: only uniqueness matters. 64 bits: at a million connections a second it comes round after 580,000 years.
         let token = Token(NEXT.fetch_add(1, Ordering::Relaxed) as usize);
         // Into the table first: the event may come before the registration returns.
-        lock(&self.table).insert(token, (handler, key));
+        lock(&self.table).insert(token, Subscriber { handler, key, sockets: Arc::downgrade(sockets), place });
+        let Duplicate { fd, interest, .. } = &sockets[place];
         let registered =
-            Descriptor { fd: fd.as_fd(), interest }.register(&self.registry, token, mio::Interest::READABLE);
+            Descriptor { fd: fd.as_fd(), interest: *interest }.register(&self.registry, token, mio::Interest::READABLE);
         if let Err(error) = registered {
             lock(&self.table).remove(&token);
             return Err(error);
@@ -323,6 +373,10 @@ pub(crate) struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if self.reactor.is_in_child() {
+            // The watch is the parent's.
+            return;
+        }
         // Cannot fail for a descriptor that was registered and is open.
         let _ = SourceFd(&self.number).deregister(&self.reactor.registry);
         lock(&self.reactor.table).remove(&self.token);

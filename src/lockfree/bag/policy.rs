@@ -64,6 +64,12 @@ impl<T, R: Clone> Bag<T, R> {
         residents
     }
 
+    /// Lets go of all connections without dropping one. In a process that has forked off another one, these are that one's.
+    #[cfg(not(corepool_loom))]
+    pub(crate) fn leak(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.leak());
+    }
+
     /// Sleeps until the pool, which is closed, has no connection left. `left` as for [`wait`](Bag::wait). False: the time is up.
     pub(crate) fn wait_until_empty(&self, mut left: impl FnMut() -> Option<Nap>) -> bool {
         let mut queue = self.lock();
