@@ -156,6 +156,26 @@ impl GetError {
         self.detail.as_ref().map_or(Duration::ZERO, |detail| detail.waited)
     }
 
+    /// Connections that were open, where the error tells of them: not of a `Busy` or `Closed` one.
+    pub fn open(&self) -> Option<usize> {
+        self.detail.as_ref().map(|detail| detail.open)
+    }
+
+    /// Dials that were under way, and for how long the oldest of them had been.
+    pub fn opening(&self) -> Option<(usize, Duration)> {
+        self.detail.as_ref().map(|detail| (detail.opening, detail.oldest_dial.unwrap_or_default()))
+    }
+
+    /// Callers that were waiting, this one not included.
+    pub fn waiting(&self) -> Option<usize> {
+        self.detail.as_ref().map(|detail| detail.waiting)
+    }
+
+    /// Connections that the caller's own thread held.
+    pub fn held_by_this_thread(&self) -> Option<usize> {
+        self.detail.as_ref().map(|detail| detail.held_here)
+    }
+
     /// The last dial's error, where the pool knows of one: also the `source()`, here in a form that can be kept.
     pub fn cause(&self) -> Option<Cause> {
         self.detail.as_ref().and_then(|detail| detail.cause.clone())

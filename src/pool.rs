@@ -58,6 +58,19 @@ impl<M: Manager> Pool<M> {
         Loan::new(&self.engine, claim).lend(f)
     }
 
+    /// The same, waiting up to `limit`. Zero means not to wait.
+    ///
+    /// # Errors
+    /// As for [`with`](Pool::with).
+    pub fn with_timeout<T, E: 'static>(
+        &self,
+        limit: Duration,
+        f: impl FnOnce(&mut M::Connection) -> Result<T, E>,
+    ) -> Result<T, UseError<E>> {
+        let claim = self.engine.check_out(Patience::Only(limit)).map_err(UseError::Get)?;
+        Loan::new(&self.engine, claim).lend(f)
+    }
+
     /// Runs `f` with a lease, for a closure that needs more than the connection: [`Lease::stale`], [`Lease::condemn`], [`Lease::fail`].
     /// The lease ends with the closure. Otherwise as [`with`](Pool::with), but some nanoseconds slower.
     ///
@@ -118,6 +131,42 @@ impl<M: Manager> Pool<M> {
     pub fn get_owned(&self) -> Result<Lease<'static, M>, GetError> {
         let claim = self.engine.check_out(Patience::Usual)?;
         Ok(Lease::<M>::owned(Arc::clone(&self.engine), claim))
+    }
+
+    /// The same, waiting up to `limit`. Zero means not to wait.
+    ///
+    /// # Errors
+    /// As for [`get`](Pool::get).
+    pub fn get_owned_timeout(&self, limit: Duration) -> Result<Lease<'static, M>, GetError> {
+        let claim = self.engine.check_out(Patience::Only(limit))?;
+        Ok(Lease::<M>::owned(Arc::clone(&self.engine), claim))
+    }
+
+    /// The same without waiting, as [`try_get`](Pool::try_get).
+    ///
+    /// # Errors
+    /// As for [`try_get`](Pool::try_get).
+    pub fn try_get_owned(&self) -> Result<Lease<'static, M>, GetError> {
+        self.get_owned_timeout(Duration::ZERO)
+    }
+
+    /// Waits until `connections` are open, up to `limit`; for a pool that was built to open them in the background. It does not open
+    /// more than the settings keep open. Blocks.
+    ///
+    /// # Errors
+    /// [`BuildError::Opening`], with the last dial's error; at once if that is permanent.
+    pub fn wait_ready(&self, connections: usize, limit: Duration) -> Result<(), BuildError> {
+        self.engine.wait_until_open(connections, limit)
+    }
+
+    /// Whether the pool was closed. Takes the lock of those who wait, for a moment.
+    pub fn is_closed(&self) -> bool {
+        self.engine.is_closed()
+    }
+
+    /// Whether the pool is paused. Takes the lock of those who wait, for a moment.
+    pub fn is_paused(&self) -> bool {
+        self.engine.is_paused()
     }
 
     /// The pool in numbers. Takes the lock of those who wait, and reads every slot: for a metrics page, not for each request, and

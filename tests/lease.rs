@@ -245,3 +245,22 @@ fn an_owned_one_is_like_another() {
     eventually("all are gone", || census.alive() == 0);
     census.verify();
 }
+
+#[test]
+fn an_owned_lease_is_had_within_a_limit_or_at_once() {
+    let pool = Pool::builder(Fake::default()).max_size(1).build().unwrap();
+    let lease = pool.try_get_owned().unwrap();
+    assert_eq!(pool.try_get_owned().unwrap_err().kind(), corepool::GetErrorKind::Busy);
+    let error = pool.get_owned_timeout(std::time::Duration::from_millis(1)).unwrap_err();
+    assert_eq!(error.kind(), corepool::GetErrorKind::TimedOut);
+    let told = (error.open(), error.opening(), error.waiting(), error.held_by_this_thread());
+    assert_eq!(told, (Some(1), Some((0, std::time::Duration::ZERO)), Some(0), Some(1)));
+    drop(lease);
+    drop(pool.get_owned_timeout(HOPELESS).unwrap());
+    assert_eq!(pool.with_timeout(HOPELESS, |thing| Ok::<_, corepool::GetError>(thing.0)).unwrap(), 0);
+    assert_eq!((pool.is_paused(), pool.is_closed()), (false, false));
+    pool.pause();
+    assert!(pool.is_paused());
+    pool.close();
+    assert!(pool.is_closed());
+}

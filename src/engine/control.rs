@@ -96,6 +96,14 @@ impl<M: Manager> Engine<M> {
         self.bag.pause();
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.bag.emptiness().paused
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.bag.is_closed()
+    }
+
     pub(crate) fn resume(&self) {
         let (duty, dead) = self.bag.resume();
         dead.into_iter().for_each(|(resident, notes)| self.closer.close(resident, reason(notes), None));
