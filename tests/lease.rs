@@ -257,7 +257,7 @@ fn an_owned_lease_is_had_within_a_limit_or_at_once() {
     assert_eq!(told, (Some(1), Some((0, std::time::Duration::ZERO)), Some(0), Some(1)));
     drop(lease);
     drop(pool.get_owned_timeout(HOPELESS).unwrap());
-    assert_eq!(pool.with_timeout(HOPELESS, |thing| Ok::<_, corepool::GetError>(thing.0)).unwrap(), 0);
+    assert_eq!(pool.with_timeout(HOPELESS, |thing| Ok::<_, corepool::GetError>(thing.0)).unwrap(), 1);
     assert_eq!((pool.is_paused(), pool.is_closed()), (false, false));
     pool.pause();
     assert!(pool.is_paused());
