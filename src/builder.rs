@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Engine, Plan};
+use crate::engine::{Engine, Kept, Plan};
 use crate::error::BuildError;
 use crate::lockfree::bits::SlotId;
 use crate::manager::Manager;
@@ -64,6 +64,17 @@ impl<M: Manager> Builder<M> {
 
     /// Connections that are kept open, used or not, up to `max_size`. Default: 1. A lost one is dialed anew at once, and
     /// `idle_timeout` never goes below.
+    ///
+    /// HikariCP, r2d2 and pgx have no such lever; their `min_idle` is [`min_idle`](Builder::min_idle).
+    pub fn min_open(mut self, connections: usize) -> Self {
+        self.settings.min_open = connections;
+        self
+    }
+
+    /// Connections that are kept *idle*, ready for whoever comes next, beside those that are in use, up to `max_size` in all. Default: 0.
+    ///
+    /// The pool is as large as the greater of `min_open` and what is in use plus `min_idle`. Callers take without counting, so one that
+    /// is missing is found by the next caller who misses one, or within a second. Keeping never hurries a backoff.
     pub fn min_idle(mut self, connections: usize) -> Self {
         self.settings.min_idle = connections;
         self
@@ -165,7 +176,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// How long a connection may lie idle before it is closed, as long as more than `min_idle` are open. Default: 10 min; at
+    /// How long a connection may lie idle before it is closed, as long as more than `min_idle` are idle and more
+    /// than `min_open` are open. Default: 10 min; at
     /// least 10 ms; `None`: for ever. Measured by a sweep, so it may be late by a second or half of the time, whichever is less.
     pub fn idle_timeout(mut self, idle: Option<Duration>) -> Self {
         self.settings.idle_timeout = idle;
@@ -242,7 +254,7 @@ impl<M: Manager> Builder<M> {
         if let Opening::Wait(limit) = self.opening {
             at_least("opening", Some(limit), Duration::from_millis(1))?;
         }
-        let min_idle = settings.min_idle;
+        let kept = Kept::by(&settings);
         let plan = Plan {
             settings,
             capacity,
@@ -255,12 +267,12 @@ impl<M: Manager> Builder<M> {
         let engine = Engine::new(Arc::new(self.manager), plan).map_err(|error| BuildError::Reactor(Arc::new(error)))?;
         match self.opening {
             Opening::Lazy => {}
-            Opening::Background => engine.set_floor(min_idle),
+            Opening::Background => engine.keep(kept),
             Opening::Wait(limit) => {
-                let wanted = min_idle.max(1);
-                engine.set_floor(wanted);
+                let wanted = kept.min_open.max(kept.min_idle).max(1);
+                engine.keep(Kept { min_open: wanted, ..kept });
                 engine.wait_until_open(wanted, limit)?;
-                engine.set_floor(min_idle);
+                engine.keep(kept);
             }
         }
         Ok(Pool { engine })

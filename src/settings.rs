@@ -13,12 +13,12 @@ use crate::lockfree::bits::SlotId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Opening {
-    /// `build` dials, under backoff, until `min_idle` connections, at least one, are open; past this limit it fails with the last
+    /// `build` dials, under backoff, until `min_open` and `min_idle` connections, at least one, are open; past this limit it fails with the last
     /// dial's error. The default, with 5 s.
     Wait(Duration),
-    /// `build` returns at once; `min_idle` connections are dialed in the background, under backoff for as long as it takes.
+    /// `build` returns at once; they are dialed in the background, under backoff for as long as it takes.
     Background,
-    /// `build` returns at once and dials nothing. Connections are opened as callers need them, and `min_idle` is kept from the first
+    /// `build` returns at once and dials nothing. Connections are opened as callers need them, and they are kept from the first
     /// of them on.
     Lazy,
 }
@@ -31,7 +31,9 @@ pub struct Settings {
     /// The most connections, open and being opened. Up to the pool's `capacity`. Lowered: idle connections above it are closed at
     /// once, leased ones when they are given back.
     pub max_size: usize,
-    /// Connections that are kept open.
+    /// Connections that are kept open, used or not.
+    pub min_open: usize,
+    /// Connections that are kept idle, beside those that are used.
     pub min_idle: usize,
     /// How long `get` and `with` wait.
     pub wait_timeout: Duration,
@@ -81,7 +83,8 @@ impl Settings {
     pub(crate) fn usual() -> Self {
         Settings {
             max_size: 0,
-            min_idle: 1,
+            min_open: 1,
+            min_idle: 0,
             wait_timeout: Duration::from_secs(1),
             max_waiters: usize::MAX,
             handoff_after: Duration::from_millis(1),
@@ -107,9 +110,11 @@ impl Settings {
             let limit = format!("must be 1 to {capacity}, the pool's capacity");
             return Err(BuildError::Setting { name: "max_size", given: self.max_size.to_string(), limit });
         }
-        if self.min_idle > self.max_size {
-            let limit = format!("must be at most max_size, which is {}", self.max_size);
-            return Err(BuildError::Setting { name: "min_idle", given: self.min_idle.to_string(), limit });
+        for (name, given) in [("min_open", self.min_open), ("min_idle", self.min_idle)] {
+            if given > self.max_size {
+                let limit = format!("must be at most max_size, which is {}", self.max_size);
+                return Err(BuildError::Setting { name, given: given.to_string(), limit });
+            }
         }
         within("dials_at_once", self.dials_at_once, 1, 64)?;
         within("max_closing", self.max_closing, 1, SlotId::CAPACITY_LIMIT)?;

@@ -66,7 +66,7 @@ fn busy_with_a_dial_under_way_allocates_nothing() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let pool = Pool::builder(fake).max_size(8).min_idle(0).opening(Opening::Lazy).build().unwrap();
+    let pool = Pool::builder(fake).max_size(8).min_open(0).opening(Opening::Lazy).build().unwrap();
     assert_eq!(kind(&pool), GetErrorKind::Busy);
     eventually("its dial", || script.under_way() == 1);
     let cost = allocations(|| {
@@ -91,7 +91,7 @@ fn closed_allocates_nothing() {
 
 #[test]
 fn a_use_of_an_idle_connection_allocates_nothing() {
-    let pool = Pool::builder(Fake::default()).max_size(8).min_idle(8).shards(8).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(8).min_open(8).shards(8).build().unwrap();
     // Its number is given to the thread at its first use.
     drop(pool.get().unwrap());
     let cost = allocations(|| {

@@ -66,7 +66,7 @@ fn those_who_wait_for_a_dial_are_told_too() {
 fn idle_ones_are_closed_and_leased_ones_when_they_come_back() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let pool = Pool::builder(manager).max_size(4).min_idle(4).shards(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(4).shards(2).build().unwrap();
     let (mut kept, also_kept) = (pool.get().unwrap(), pool.get().unwrap());
     let clone = pool.clone();
     clone.close();
@@ -91,7 +91,7 @@ fn idle_ones_are_closed_and_leased_ones_when_they_come_back() {
 #[test]
 fn twice_is_once() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(2).min_open(2).build().unwrap();
     let lease = pool.get().unwrap();
     thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| pool.close()))));
     pool.close();
@@ -107,7 +107,7 @@ fn twice_is_once() {
 fn the_last_handle_closes_all() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let pool = Pool::builder(manager).max_size(3).min_idle(3).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).min_open(3).build().unwrap();
     let clone = pool.clone();
     drop(pool);
     let lease = clone.get_owned().unwrap();
@@ -125,7 +125,7 @@ fn nothing_is_dialed_after_it() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.fail("down");
-    let pool = Pool::builder(fake).max_size(4).min_idle(4).opening(Opening::Background).build().unwrap();
+    let pool = Pool::builder(fake).max_size(4).min_open(4).opening(Opening::Background).build().unwrap();
     eventually("it tries", || script.dials() > 4);
     pool.close();
     comes_to_rest(&pool);
@@ -173,7 +173,7 @@ fn a_dial_that_ends_after_the_last_handle_brings_one_to_close() {
 fn in_the_middle_of_everything_each_connection_ends_once() {
     for round in 0..200 {
         let (manager, census) = Counting::new(Fake::default());
-        let builder = Pool::builder(manager).max_size(3).min_idle(round % 3).shards(2).opening(Opening::Background);
+        let builder = Pool::builder(manager).max_size(3).min_open(round % 3).shards(2).opening(Opening::Background);
         let pool = builder.build().unwrap();
         let uses = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -265,7 +265,7 @@ fn a_slow_one_delays_no_checkout() {
 #[test]
 fn slow_ones_take_no_more_than_a_few_threads() {
     let (manager, census, gate) = gated();
-    let pool = Pool::builder(manager).max_size(50).min_idle(50).build().unwrap();
+    let pool = Pool::builder(manager).max_size(50).min_open(50).build().unwrap();
     pool.close();
     eventually("some are stuck", || gate.waiting.load(Ordering::SeqCst) == 4);
     assert_eq!(pool.stats().closed(CloseReason::PoolClosed), 50);
@@ -344,7 +344,7 @@ fn a_handshake_that_nobody_waits_for_any_more_is_cut() {
     let server = Server::mute();
     let under_way = Arc::new(AtomicUsize::new(0));
     let manager = Greeted(TcpManager::new(server.address()), Arc::clone(&under_way));
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).opening(Opening::Background).dial_timeout(LATE);
+    let pool = Pool::builder(manager).max_size(2).min_open(2).opening(Opening::Background).dial_timeout(LATE);
     let pool = pool.build().unwrap();
     eventually("both dials hang", || under_way.load(Ordering::SeqCst) == 2);
     pool.close();

@@ -92,7 +92,7 @@ fn reconfigure() {
         for round in 0..60 {
             pool.reconfigure(|settings| {
                 settings.max_size = [1, 16, 2, 8, 3][round % 5];
-                settings.min_idle = [0, 8, 1, 2, 3][round % 5];
+                settings.min_open = [0, 8, 1, 2, 3][round % 5];
                 settings.handoff_after = [Duration::ZERO, MS][round % 2];
                 settings.idle_timeout = [None, Some(10 * MS)][round % 2];
                 settings.max_lifetime = [Some(20 * MS), None][round % 2];
@@ -105,7 +105,7 @@ fn reconfigure() {
             go_on(20);
         }
         pool.reconfigure(|settings| {
-            (settings.max_size, settings.min_idle, settings.ping_interval) = (2, 2, None);
+            (settings.max_size, settings.min_open, settings.ping_interval) = (2, 2, None);
             settings.max_lifetime = None;
         })
         .unwrap();

@@ -15,7 +15,7 @@ const MS: Duration = Duration::from_millis(1);
 
 fn single<M: Manager>(manager: M) -> (Pool<Counting<M>>, Arc<Census>) {
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(1).min_idle(0).opening(Opening::Lazy).build().unwrap();
+    let pool = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy).build().unwrap();
     (pool, census)
 }
 

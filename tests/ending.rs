@@ -14,7 +14,7 @@ const MS: Duration = Duration::from_millis(1);
 
 fn pool_of(size: usize) -> (Pool<Counting<Fake>>, Arc<Census>) {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(size).min_idle(size).build().unwrap();
+    let pool = Pool::builder(manager).max_size(size).min_open(size).build().unwrap();
     (pool, census)
 }
 
@@ -101,7 +101,7 @@ fn drain_says_what_is_still_being_closed() {
         counts.fetch_add(1, Ordering::SeqCst);
         eventually("an end", || !stays.load(Ordering::SeqCst));
     });
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(2).min_open(2).build().unwrap();
     pool.close();
     eventually("both are being closed", || begun.load(Ordering::SeqCst) == 2);
     let report = pool.drain(20 * MS);

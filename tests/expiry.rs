@@ -15,7 +15,7 @@ fn pool(
     set: impl FnOnce(corepool::Builder<Counting<Fake>>) -> corepool::Builder<Counting<Fake>>,
 ) -> (Pool<Counting<Fake>>, Arc<Census>) {
     let (manager, census) = Counting::new(Fake::default());
-    let builder = Pool::builder(manager).max_size(4).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(manager).max_size(4).min_open(0).opening(Opening::Lazy);
     (set(builder).build().unwrap(), census)
 }
 
@@ -64,8 +64,8 @@ fn use_does_not_prolong_it() {
 }
 
 #[test]
-fn where_min_idle_is_kept_it_is_replaced() {
-    let (pool, census) = pool(|b| b.max_lifetime(Some(50 * MS)).min_idle(2).opening(Opening::Background));
+fn where_min_open_is_kept_it_is_replaced() {
+    let (pool, census) = pool(|b| b.max_lifetime(Some(50 * MS)).min_open(2).opening(Opening::Background));
     eventually("some generations", || census.closed(CloseReason::Expired) >= 6);
     assert!(pool.stats().open + pool.stats().opening <= 4);
     eventually("two of them", || pool.stats().idle == 2);
@@ -75,8 +75,8 @@ fn where_min_idle_is_kept_it_is_replaced() {
 // ---- idle_timeout ---------------------------------------------------------------------------------------------------------
 
 #[test]
-fn those_that_lie_idle_leave_but_for_min_idle() {
-    let (pool, census) = pool(|b| b.idle_timeout(Some(60 * MS)).min_idle(2));
+fn those_that_lie_idle_leave_but_for_min_open() {
+    let (pool, census) = pool(|b| b.idle_timeout(Some(60 * MS)).min_open(2));
     fill(&pool);
     eventually("two left", || pool.stats().closed(CloseReason::IdleTimeout) == 2);
     eventually("closed", || census.closed(CloseReason::IdleTimeout) == 2 && census.alive() == 2);
@@ -135,7 +135,7 @@ fn the_time_of_a_young_one_counts_from_its_last_use() {
 /// than everything.
 #[test]
 fn one_that_is_younger_than_the_sweeps_clock_is_young() {
-    let builder = Pool::builder(Fake::default()).max_size(4).min_idle(0).idle_timeout(Some(10 * MS));
+    let builder = Pool::builder(Fake::default()).max_size(4).min_open(0).idle_timeout(Some(10 * MS));
     let pool = builder.opening(Opening::Lazy).reactors(Reactors::new(1)).build().unwrap();
     let ends = Instant::now() + 1_500 * MS;
     thread::scope(|scope| {

@@ -122,7 +122,7 @@ where
 {
     const THREADS: usize = 5;
     let builder = || Pool::builder(Forwards(manager())).opening(Opening::Lazy).wait_timeout(HOPELESS);
-    let pool = builder().max_size(3).min_idle(0).build().unwrap();
+    let pool = builder().max_size(3).min_open(0).build().unwrap();
     let spares = builder().max_size(2).build().unwrap();
     let done = USES.map(|_| AtomicUsize::new(0));
     thread::scope(|scope| {

@@ -62,7 +62,7 @@ fn what_it_brings_later_is_parked_while_there_is_room() {
     let script = fake.script.clone();
     script.hang();
     let (manager, census) = Counting::new(fake);
-    let builder = Pool::builder(manager).max_size(2).min_idle(0).opening(Opening::Lazy).dial_timeout(30 * MS);
+    let builder = Pool::builder(manager).max_size(2).min_open(0).opening(Opening::Lazy).dial_timeout(30 * MS);
     let pool = builder.dials_at_once(1).fail_fast_after(LATE).build().unwrap();
     assert_eq!(pool.try_get().map(drop).unwrap_err().kind(), GetErrorKind::Busy);
     eventually("overdue", || pool.stats().dials_failed == 1 && pool.stats().opening == 0);
@@ -85,7 +85,7 @@ fn however_many_come_late_there_are_never_more_than_max_size() {
         let script = fake.script.clone();
         script.hang();
         let (manager, census) = Counting::new(fake);
-        let builder = Pool::builder(manager).max_size(max_size).min_idle(max_size).dials_at_once(16);
+        let builder = Pool::builder(manager).max_size(max_size).min_open(max_size).dials_at_once(16);
         let builder = builder.opening(Opening::Background).dial_timeout(10 * MS).fail_fast_after(LATE);
         let pool = builder.build().unwrap();
         // One probe at a time and each of them overdue: threads gather, up to `dials_at_once`.
@@ -110,7 +110,7 @@ fn they_gather_no_more_threads_than_dials_at_once() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let builder = Pool::builder(fake).max_size(8).min_idle(8).dials_at_once(3).dial_timeout(10 * MS);
+    let builder = Pool::builder(fake).max_size(8).min_open(8).dials_at_once(3).dial_timeout(10 * MS);
     let pool = builder.opening(Opening::Background).fail_fast_after(LATE).build().unwrap();
     eventually("as many as may be", || script.under_way() == 3);
     // All overdue: whoever asks now gets no dial, and no answer but his own deadline's.
@@ -127,11 +127,11 @@ fn another_pool_does_not_notice() {
     let black_hole = Fake::default();
     let script = black_hole.script.clone();
     script.hang();
-    let builder = Pool::builder(black_hole).max_size(64).min_idle(64).dials_at_once(64).dial_timeout(LATE);
+    let builder = Pool::builder(black_hole).max_size(64).min_open(64).dials_at_once(64).dial_timeout(LATE);
     let stuck = builder.opening(Opening::Background).build().unwrap();
     eventually("all its dials hang", || script.under_way() == 64);
     for _ in 0..5 {
-        let pool = Pool::builder(Fake::default()).max_size(8).min_idle(8).build().unwrap();
+        let pool = Pool::builder(Fake::default()).max_size(8).min_open(8).build().unwrap();
         let leases: Vec<_> = (0..8).map(|_| pool.get().unwrap()).collect();
         drop(leases);
         corepool::Lease::discard(pool.get().unwrap());
@@ -169,7 +169,7 @@ fn a_handshake_that_hangs_is_cut_at_its_deadline() {
     let server = Server::mute();
     let under_way = Arc::new(AtomicUsize::new(0));
     let manager = Greeted { address: server.address(), under_way: Arc::clone(&under_way) };
-    let builder = Pool::builder(manager).max_size(1).min_idle(0).opening(Opening::Lazy).dial_timeout(50 * MS);
+    let builder = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy).dial_timeout(50 * MS);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
     assert_eq!(pool.try_get().map(drop).unwrap_err().kind(), GetErrorKind::Busy);
     eventually("it was accepted", || server.accepted() == 1);
@@ -185,7 +185,7 @@ fn a_handshake_that_hangs_is_cut_at_its_deadline_and_counted_as_failed() {
         let server = Server::mute();
         let under_way = Arc::new(AtomicUsize::new(0));
         let manager = Greeted { address: server.address(), under_way: Arc::clone(&under_way) };
-        let builder = Pool::builder(manager).max_size(1).min_idle(0).opening(Opening::Lazy).dial_timeout(20 * MS);
+        let builder = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy).dial_timeout(20 * MS);
         let pool = builder.fail_fast_after(LATE).build().unwrap();
         assert_eq!(pool.try_get().map(drop).unwrap_err().kind(), GetErrorKind::Busy);
         eventually("counted", || pool.stats().dials_failed == 1);

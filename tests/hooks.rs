@@ -50,7 +50,7 @@ fn discard_closes_it_and_the_next_is_tried() {
     let manager = Hooked::new(Fake::default())
         .on_checkout(|thing| Ok(if thing.0 < 2 { Verdict::Keep } else { Verdict::Discard }));
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(4).min_idle(4).dials_at_once(1).shards(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(4).dials_at_once(1).shards(2).build().unwrap();
     // What is discarded is dialed anew, and as bad. Who takes what he finds meets all of them, now or at the second call.
     let lease = pool.get_timeout(Duration::ZERO).unwrap();
     assert_eq!(lease.0, 1);
@@ -72,7 +72,7 @@ fn discard_of_all_has_a_new_one_dialed_for_the_same_caller() {
     let manager = Hooked::new(Fake::default())
         .on_checkout(|thing| Ok(if thing.0 > 3 { Verdict::Keep } else { Verdict::Discard }));
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(3).min_idle(0).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).min_open(0).build().unwrap();
     let lease = pool.get_timeout(HOPELESS).unwrap();
     assert!(lease.0 > 3);
     drop(lease);
@@ -157,7 +157,7 @@ fn one_that_dies_while_its_hook_runs_is_not_handed_out() {
         }
         Ok(Verdict::Keep)
     });
-    let builder = Pool::builder(manager).max_size(1).min_idle(0).reactors(reactors);
+    let builder = Pool::builder(manager).max_size(1).min_open(0).reactors(reactors);
     let pool = builder.fail_fast_after(HOPELESS * 10).build().unwrap();
     let lease = pool.get_timeout(HOPELESS).unwrap();
     assert!(!Lease::stale(&lease));
@@ -174,7 +174,7 @@ fn a_panic_at_checkout_costs_that_connection_and_the_caller_gets_the_next() {
         Ok(Verdict::Keep)
     });
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(1).min_idle(0).opening(Opening::Lazy).build().unwrap();
+    let pool = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy).build().unwrap();
     assert_eq!(pool.get_timeout(HOPELESS).unwrap().id(), 2);
     eventually("both closes", || census.closed(CloseReason::Panicked) == 2);
     assert_eq!((pool.stats().closed_in_all(), pool.stats().open), (2, 1));

@@ -31,7 +31,7 @@ fn sluggish(takes: Duration) -> (Hooked<Fake>, Log) {
 #[test]
 fn no_hook_starts_after_the_deadline_of_who_finds_enough_idle() {
     let (manager, log) = sluggish(30 * MS);
-    let pool = Pool::builder(manager).max_size(16).min_idle(16).build().unwrap();
+    let pool = Pool::builder(manager).max_size(16).min_open(16).build().unwrap();
     // The first discard of a pool's life teaches it that its manager is one that discards.
     let _ = pool.get_timeout(MS);
     log.lock().unwrap().clear();
@@ -47,7 +47,7 @@ fn no_hook_starts_after_the_deadline_of_who_finds_enough_idle() {
 #[test]
 fn no_hook_starts_after_the_deadline_of_who_waited() {
     let (manager, log) = sluggish(60 * MS);
-    let pool = Pool::builder(manager).max_size(16).min_idle(16).build().unwrap();
+    let pool = Pool::builder(manager).max_size(16).min_open(16).build().unwrap();
     // As above.
     let _ = pool.get_timeout(MS);
     log.lock().unwrap().clear();
@@ -72,7 +72,7 @@ fn no_hook_starts_after_the_deadline_of_who_waited() {
 #[test]
 fn a_caller_who_does_not_wait_takes_what_he_finds() {
     let (manager, log) = sluggish(5 * MS);
-    let pool = Pool::builder(manager).max_size(4).min_idle(0).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(0).build().unwrap();
     assert_eq!(pool.try_get().unwrap_err().kind(), GetErrorKind::Busy);
     assert_eq!(log.lock().unwrap().len(), 1);
 }
@@ -87,7 +87,7 @@ fn stuck(
     let (heard, armed) = (Heard::default(), Arc::new(AtomicBool::new(false)));
     let manager = hook(Hooked::new(TcpManager::new(server.address())).probe_after(HOPELESS), Arc::clone(&armed));
     let (manager, census) = Counting::new(manager);
-    let builder = Pool::builder(manager).max_size(1).min_idle(0).wait_timeout(100 * MS).observer(heard.clone());
+    let builder = Pool::builder(manager).max_size(1).min_open(0).wait_timeout(100 * MS).observer(heard.clone());
     (builder.build().unwrap(), census, heard, armed)
 }
 

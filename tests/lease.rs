@@ -210,7 +210,7 @@ fn a_pool_may_be_used_in_a_thread_locals_destructor() {
 fn an_owned_one_outlives_the_handle() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(2).min_open(2).build().unwrap();
     let (mut first, second) = (pool.get_owned().unwrap(), pool.get_owned().unwrap());
     drop(pool);
     assert_eq!(census.closed_in_all(), 0);

@@ -59,7 +59,7 @@ impl Manager for Mortal {
 #[test]
 fn idle_timeout_is_counted_from_the_last_use() {
     let mortal = Mortal::default();
-    let builder = Pool::builder(mortal.clone()).max_size(4).min_idle(0).idle_timeout(Some(50 * MS));
+    let builder = Pool::builder(mortal.clone()).max_size(4).min_open(0).idle_timeout(Some(50 * MS));
     let pool = builder.opening(Opening::Lazy).build().unwrap();
     for _ in 0..10 {
         // Uses at all times of the sweep.
@@ -77,7 +77,7 @@ fn idle_timeout_is_counted_from_the_last_use() {
 #[test]
 fn max_lifetime_ends_the_idle_by_itself_and_they_are_replaced() {
     let mortal = Mortal::default();
-    let pool = Pool::builder(mortal.clone()).max_size(4).min_idle(4).max_lifetime(Some(20 * MS)).build().unwrap();
+    let pool = Pool::builder(mortal.clone()).max_size(4).min_open(4).max_lifetime(Some(20 * MS)).build().unwrap();
     eventually("three generations", || mortal.ends(CloseReason::Expired).len() >= 12);
     let early: Vec<_> = mortal.ends(CloseReason::Expired).into_iter().filter(|end| end.age < 18 * MS).collect();
     assert!(early.is_empty(), "less than the jitter allows: {early:?}");

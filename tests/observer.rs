@@ -44,7 +44,7 @@ fn an_outage() {
     let (fake, heard) = (Fake::default(), Heard::default());
     let script = fake.script.clone();
     script.fail("nobody is at home");
-    let builder = Pool::builder(fake).max_size(2).min_idle(1).opening(Opening::Background);
+    let builder = Pool::builder(fake).max_size(2).min_open(1).opening(Opening::Background);
     let pool = builder.fail_fast_after(HOPELESS * 10).observer(heard.clone()).build().unwrap();
     eventually("some failures", || pool.stats().dials_failed >= 3);
     script.open();
@@ -96,7 +96,7 @@ fn a_hold_and_a_hook_that_take_too_long() {
         let _ = conn.read(&mut [0; 8]);
         Ok(corepool::Verdict::Discard)
     });
-    let builder = Pool::builder(manager).max_size(1).min_idle(0).wait_timeout(60 * MS).observer(heard.clone());
+    let builder = Pool::builder(manager).max_size(1).min_open(0).wait_timeout(60 * MS).observer(heard.clone());
     assert!(builder.build().unwrap().get().is_err());
     eventually("a hook", || heard.count(|event| matches!(event, Event::HookOverran { .. })) >= 1);
 
@@ -110,7 +110,7 @@ fn a_hold_and_a_hook_that_take_too_long() {
 #[test]
 fn nothing_of_checkouts_and_returns_that_find_what_they_need() {
     let heard = Heard::default();
-    let pool = Pool::builder(Fake::default()).max_size(2).min_idle(2).observer(heard.clone()).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(2).min_open(2).observer(heard.clone()).build().unwrap();
     told(&heard, "two dials", 2, |event| matches!(event, Event::Opened { .. }));
     for _ in 0..1_000 {
         let pair = (pool.get().unwrap(), pool.get().unwrap(), pool.try_get().is_err());
@@ -168,7 +168,7 @@ fn one_that_is_stuck_disturbs_nobody_and_is_told_what_it_missed() {
         };
     };
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(4).min_idle(4).observer(observer).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(4).observer(observer).build().unwrap();
     for _ in 0..ROUNDS {
         Lease::discard(pool.get_timeout(HOPELESS).unwrap());
     }

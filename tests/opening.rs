@@ -35,17 +35,17 @@ fn opened(error: &BuildError, limit: Duration) -> (usize, usize) {
 // ---- Wait -----------------------------------------------------------------------------------------------------------------
 
 #[test]
-fn who_waits_has_min_idle_of_them() {
-    for min_idle in [1, 3, 8] {
-        let pool = Pool::builder(Fake::default()).max_size(8).min_idle(min_idle).build().unwrap();
-        assert_eq!(pool.stats().open, min_idle);
-        let _leases: Vec<_> = (0..min_idle).map(|_| pool.try_get().unwrap()).collect();
+fn who_waits_has_min_open_of_them() {
+    for min_open in [1, 3, 8] {
+        let pool = Pool::builder(Fake::default()).max_size(8).min_open(min_open).build().unwrap();
+        assert_eq!(pool.stats().open, min_open);
+        let _leases: Vec<_> = (0..min_open).map(|_| pool.try_get().unwrap()).collect();
     }
 }
 
 #[test]
 fn at_least_one() {
-    let pool = Pool::builder(Fake::default()).max_size(8).min_idle(0).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(8).min_open(0).build().unwrap();
     assert_eq!((pool.stats().open, pool.stats().dials), (1, 1));
     // Only to begin with.
     Lease::discard(pool.try_get().unwrap());
@@ -61,7 +61,7 @@ fn it_dials_under_backoff_until_they_are_there() {
     let begun = Instant::now();
     let pool = thread::scope(|scope| {
         let build = scope.spawn(|| {
-            let builder = Pool::builder(fake).max_size(4).min_idle(2);
+            let builder = Pool::builder(fake).max_size(4).min_open(2);
             builder.opening(Opening::Wait(6 * HOPELESS)).fail_fast_after(MS).build()
         });
         eventually("it tries", || script.attempts().last().is_some_and(|last| last.1 >= 3));
@@ -80,7 +80,7 @@ fn in_vain_it_says_why() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.fail("nobody is at home");
-    let builder = Pool::builder(fake).max_size(4).min_idle(2).opening(Opening::Wait(300 * MS));
+    let builder = Pool::builder(fake).max_size(4).min_open(2).opening(Opening::Wait(300 * MS));
     let error = builder.build().unwrap_err();
     assert_eq!(opened(&error, 300 * MS), (0, 2));
     assert_eq!(error.source().unwrap().to_string(), "nobody is at home");
@@ -118,7 +118,7 @@ fn a_build_that_failed_leaves_nothing_behind() {
     script.hang();
     script.let_through(2);
     let (manager, census) = Counting::new(fake);
-    let builder = Pool::builder(manager).max_size(4).min_idle(4).opening(Opening::Wait(400 * MS));
+    let builder = Pool::builder(manager).max_size(4).min_open(4).opening(Opening::Wait(400 * MS));
     let error = builder.build().unwrap_err();
     assert_eq!(opened(&error, 400 * MS), (2, 4));
     eventually("the two are closed", || census.opened() == 2 && census.alive() == 0);
@@ -136,7 +136,7 @@ fn in_the_background_the_pool_is_there_before_its_connections() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let pool = Pool::builder(fake).max_size(8).min_idle(3).opening(Opening::Background).build().unwrap();
+    let pool = Pool::builder(fake).max_size(8).min_open(3).opening(Opening::Background).build().unwrap();
     eventually("it dials", || script.under_way() == 3);
     assert_eq!((pool.stats().open, pool.stats().opening), (0, 3));
     thread::scope(|scope| {
@@ -157,7 +157,7 @@ fn in_the_background_it_goes_on_for_as_long_as_it_takes() {
     let script = fake.script.clone();
     script.fail("not yet");
     let begun = Instant::now();
-    let pool = Pool::builder(fake).max_size(8).min_idle(2).opening(Opening::Background).build().unwrap();
+    let pool = Pool::builder(fake).max_size(8).min_open(2).opening(Opening::Background).build().unwrap();
     assert!(begun.elapsed() < HOPELESS);
     eventually("it tries again", || script.attempts().last().is_some_and(|last| last.1 >= 3));
     script.open();
@@ -178,13 +178,13 @@ fn a_lazy_one_dials_nothing_until_somebody_asks() {
     for ask in asks {
         let fake = Fake::default();
         let script = fake.script.clone();
-        let builder = Pool::builder(fake).max_size(8).min_idle(3).opening(Opening::Lazy);
+        let builder = Pool::builder(fake).max_size(8).min_open(3).opening(Opening::Lazy);
         let pool = builder.wait_timeout(HOPELESS).build().unwrap();
         comes_to_rest(&pool);
         assert_eq!((script.dials(), pool.stats().open), (0, 0));
         ask(&pool);
-        // From the first of them on there are min_idle.
-        eventually("min_idle", || pool.stats().idle == 3);
+        // From the first of them on there are min_open.
+        eventually("min_open", || pool.stats().idle == 3);
         comes_to_rest(&pool);
         assert_eq!(script.dials(), 3);
     }
@@ -193,9 +193,9 @@ fn a_lazy_one_dials_nothing_until_somebody_asks() {
 // ---- from then on ---------------------------------------------------------------------------------------------------------
 
 #[test]
-fn min_idle_is_kept() {
+fn min_open_is_kept() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(4).min_idle(3).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(3).build().unwrap();
     for lost in 1..=20 {
         Lease::discard(pool.get().unwrap());
         eventually("another", || pool.stats().idle == 3);
@@ -212,7 +212,7 @@ fn no_more_than_dials_at_once() {
         let fake = Fake::default();
         let script = fake.script.clone();
         script.hang();
-        let builder = Pool::builder(fake).max_size(8).min_idle(8).dials_at_once(dials_at_once);
+        let builder = Pool::builder(fake).max_size(8).min_open(8).dials_at_once(dials_at_once);
         let pool = builder.opening(Opening::Background).dial_timeout(LATE).build().unwrap();
         eventually("it dials", || script.under_way() == dials_at_once);
         assert_eq!(pool.stats().opening, dials_at_once);

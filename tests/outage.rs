@@ -30,7 +30,7 @@ fn down() -> Fake {
 fn a_failed_dial_is_followed_by_a_pause() {
     let fake = down();
     let script = fake.script.clone();
-    let builder = Pool::builder(fake).max_size(4).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(fake).max_size(4).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
     let begun = Instant::now();
     let _ = pool.get_timeout(1_000 * MS);
@@ -44,7 +44,7 @@ fn no_number_of_callers_makes_it_a_hammer() {
     for fail_fast_after in [LATE, 100 * MS] {
         let fake = down();
         let script = fake.script.clone();
-        let builder = Pool::builder(fake).max_size(8).min_idle(4).opening(Opening::Background).shards(2);
+        let builder = Pool::builder(fake).max_size(8).min_open(4).opening(Opening::Background).shards(2);
         let pool = builder.fail_fast_after(fail_fast_after).build().unwrap();
         // Those of the beginning went out together.
         eventually("down", || pool.stats().dials_failed >= 4 && pool.stats().opening == 0);
@@ -77,7 +77,7 @@ fn no_number_of_callers_makes_it_a_hammer() {
 fn while_it_is_down_there_is_one_probe_at_a_time() {
     let fake = down();
     let script = fake.script.clone();
-    let builder = Pool::builder(fake).max_size(8).min_idle(0).opening(Opening::Lazy).dials_at_once(8);
+    let builder = Pool::builder(fake).max_size(8).min_open(0).opening(Opening::Lazy).dials_at_once(8);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
     assert_eq!(pool.get_timeout(MS).unwrap_err().kind(), GetErrorKind::TimedOut);
     eventually("down", || pool.stats().dials_failed > 0 && script.under_way() == 0);
@@ -94,7 +94,7 @@ fn while_it_is_down_there_is_one_probe_at_a_time() {
 fn after_it_the_dials_ramp_up() {
     let fake = down();
     let script = fake.script.clone();
-    let builder = Pool::builder(fake).max_size(16).min_idle(0).opening(Opening::Lazy).dials_at_once(8);
+    let builder = Pool::builder(fake).max_size(16).min_open(0).opening(Opening::Lazy).dials_at_once(8);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
     assert_eq!(pool.get_timeout(MS).unwrap_err().kind(), GetErrorKind::TimedOut);
     eventually("down", || pool.stats().dials_failed > 0 && script.under_way() == 0);
@@ -232,7 +232,7 @@ fn a_waiter_is_served_soon_after_it_is_back() {
             script.open();
             let (back, dials) = (Instant::now(), script.dials());
             let served = waiter.join().unwrap().unwrap();
-            assert!(script.dials() <= dials + 2, "one dial for the waiter, and one for min_idle");
+            assert!(script.dials() <= dials + 2, "one dial for the waiter, and one for min_open");
             served.saturating_duration_since(back)
         })
     });
@@ -241,10 +241,10 @@ fn a_waiter_is_served_soon_after_it_is_back() {
 }
 
 #[test]
-fn a_pool_that_keeps_min_idle_recovers_by_itself() {
+fn a_pool_that_keeps_min_open_recovers_by_itself() {
     let fake = down();
     let script = fake.script.clone();
-    let pool = Pool::builder(fake).max_size(8).min_idle(3).opening(Opening::Background).build().unwrap();
+    let pool = Pool::builder(fake).max_size(8).min_open(3).opening(Opening::Background).build().unwrap();
     eventually("down", || script.dials() >= 3);
     script.open();
     eventually("back", || pool.stats().idle == 3);
@@ -255,10 +255,10 @@ fn a_pool_that_keeps_min_idle_recovers_by_itself() {
 
 /// Callers that are refused do not wait, so no waiter stands for them: that they asked is remembered.
 #[test]
-fn a_pool_without_min_idle_comes_back_though_all_callers_are_refused() {
+fn a_pool_without_min_open_comes_back_though_all_callers_are_refused() {
     let fake = down();
     let script = fake.script.clone();
-    let builder = Pool::builder(fake).max_size(2).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(fake).max_size(2).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(100 * MS).build().unwrap();
     eventually("fails fast", || matches!(pool.get_timeout(20 * MS), Err(e) if e.kind() == GetErrorKind::Down));
     script.open();
@@ -269,7 +269,7 @@ fn a_pool_without_min_idle_comes_back_though_all_callers_are_refused() {
 fn attempts_are_numbered_from_the_last_success() {
     let fake = down();
     let script = fake.script.clone();
-    let builder = Pool::builder(fake).max_size(1).min_idle(1).opening(Opening::Background);
+    let builder = Pool::builder(fake).max_size(1).min_open(1).opening(Opening::Background);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
     eventually("down", || script.dials() == 3);
     script.open();
@@ -285,7 +285,7 @@ fn attempts_are_numbered_from_the_last_success() {
 fn on_real_sockets_nobody_who_waits_is_told_of_a_short_outage() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let builder = Pool::builder(manager).max_size(4).min_idle(2).shards(2).wait_timeout(HOPELESS);
+    let builder = Pool::builder(manager).max_size(4).min_open(2).shards(2).wait_timeout(HOPELESS);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
     let (done, over) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -338,7 +338,7 @@ mod watched {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let served = thread::spawn(move || listener.incoming().take(8).for_each(drop));
-        let builder = Pool::builder(TcpManager::new(address)).max_size(4).min_idle(2).opening(Opening::Background);
+        let builder = Pool::builder(TcpManager::new(address)).max_size(4).min_open(2).opening(Opening::Background);
         let pool = builder.build().unwrap();
         let begun = Instant::now();
         served.join().unwrap();
@@ -371,7 +371,7 @@ mod watched {
     #[test]
     fn a_peer_that_closes_what_nobody_uses_refuses_no_caller() {
         let pairs = Pairs::default();
-        let builder = Pool::builder(pairs.clone()).max_size(2).min_idle(2).opening(Opening::Background);
+        let builder = Pool::builder(pairs.clone()).max_size(2).min_open(2).opening(Opening::Background);
         let pool = builder.fail_fast_after(100 * MS).build().unwrap();
         for round in 0..100 {
             // What is open is closed, and no more is kept for a while; but a caller is served, by a dial of its own.

@@ -48,7 +48,7 @@ fn dials_and_wakeups_are_few() {
         let script = fake.script.clone();
         script.fail("down");
         let reactors = Reactors::new(1);
-        let builder = Pool::builder(fake).max_size(8).min_idle(4).dials_at_once(1).opening(Opening::Background);
+        let builder = Pool::builder(fake).max_size(8).min_open(4).dials_at_once(1).opening(Opening::Background);
         let pool = builder.fail_fast_after(fail_fast_after).reactors(reactors.clone()).build().unwrap();
         eventually("the first dial", || script.dials() > 0);
         let before = reactors.wakeups();

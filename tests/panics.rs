@@ -18,7 +18,7 @@ const MS: Duration = Duration::from_millis(1);
 fn single<M: Manager>(manager: M) -> (Pool<Counting<M>>, Arc<Census>) {
     hush();
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(1).min_idle(0).wait_timeout(HOPELESS).build().unwrap();
+    let pool = Pool::builder(manager).max_size(1).min_open(0).wait_timeout(HOPELESS).build().unwrap();
     (pool, census)
 }
 

@@ -55,7 +55,7 @@ impl Pings {
 fn every_idle_connection_has_its_turn_a_few_at_a_time() {
     // More are due at any time than may be out for a ping.
     let (manager, pings) = Pings::counted(3 * MS);
-    let pool = Pool::builder(manager).max_size(16).min_idle(16).ping_interval(Some(10 * MS)).build().unwrap();
+    let pool = Pool::builder(manager).max_size(16).min_open(16).ping_interval(Some(10 * MS)).build().unwrap();
     eventually("ten turns", || pings.range(16).0 >= 10);
     let (fewest, most) = pings.range(16);
     // Without turns, four would have all of them. One whose thread is off its core may miss some.
@@ -68,7 +68,7 @@ fn every_idle_connection_has_its_turn_a_few_at_a_time() {
 #[test]
 fn a_leased_connection_is_not_pinged() {
     let (manager, pings) = Pings::counted(Duration::ZERO);
-    let pool = Pool::builder(manager).max_size(3).min_idle(3).ping_interval(Some(10 * MS)).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).min_open(3).ping_interval(Some(10 * MS)).build().unwrap();
     let lease = pool.get_timeout(HOPELESS).unwrap();
     let before = pings.of(&lease);
     let others: Vec<_> = (1..=3).filter(|thing| *thing != lease.0).map(Thing).collect();
@@ -81,7 +81,7 @@ fn a_leased_connection_is_not_pinged() {
 #[test]
 fn a_ping_resets_no_idle_time() {
     let (manager, pings) = Pings::counted(Duration::ZERO);
-    let builder = Pool::builder(manager).max_size(3).min_idle(1).ping_interval(Some(20 * MS));
+    let builder = Pool::builder(manager).max_size(3).min_open(1).ping_interval(Some(20 * MS));
     let pool = builder.idle_timeout(Some(300 * MS)).build().unwrap();
     let leases: Vec<_> = (0..3).map(|_| pool.get().unwrap()).collect();
     drop(leases);
@@ -93,7 +93,7 @@ fn a_ping_resets_no_idle_time() {
 #[test]
 fn a_ping_resets_no_age() {
     let (manager, pings) = Pings::counted(Duration::ZERO);
-    let builder = Pool::builder(manager).max_size(2).min_idle(2).ping_interval(Some(20 * MS));
+    let builder = Pool::builder(manager).max_size(2).min_open(2).ping_interval(Some(20 * MS));
     let pool = builder.max_lifetime(Some(300 * MS)).build().unwrap();
     eventually("both expire", || pool.stats().closed(CloseReason::Expired) >= 2);
     assert!(pings.range(2).0 >= 1, "pinged before that: {:?}", pings.range(2));
@@ -103,7 +103,7 @@ fn a_ping_resets_no_age() {
 #[track_caller]
 fn costs_that_connection_alone(manager: Hooked<Fake>, why: CloseReason) {
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(3).min_idle(3).ping_interval(Some(10 * MS)).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).min_open(3).ping_interval(Some(10 * MS)).build().unwrap();
     eventually("another one", || pool.stats().opened == 4 && pool.stats().open == 3);
     eventually("its close", || census.closed(why) == 1 && census.alive() == 3);
     assert_eq!((pool.stats().closed(why), pool.stats().closed_in_all()), (1, 1));

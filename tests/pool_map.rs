@@ -29,7 +29,7 @@ type Made = Arc<Mutex<HashMap<&'static str, Vec<Arc<Census>>>>>;
 fn note(made: &Made, key: &'static str) -> Builder<Counting<Fake>> {
     let (manager, census) = Counting::new(Fake::default());
     made.lock().unwrap().entry(key).or_default().push(census);
-    Pool::builder(manager).max_size(2).min_idle(0).opening(Opening::Lazy)
+    Pool::builder(manager).max_size(2).min_open(0).opening(Opening::Lazy)
 }
 
 fn map() -> (PoolMap<&'static str, Counting<Fake>>, Made) {
@@ -639,7 +639,7 @@ fn whatever_makers_do_nobody_hangs() {
                 assert!(fastrand::u8(..8) > 0, "{ON_PURPOSE}");
             }
             let max_size = if wild && fastrand::u8(..8) == 0 { 0 } else { 2 };
-            Pool::builder(manager).max_size(max_size).min_idle(0).opening(Opening::Lazy)
+            Pool::builder(manager).max_size(max_size).min_open(0).opening(Opening::Lazy)
         })
     });
     let shown = Arc::clone(&map);

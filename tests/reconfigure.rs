@@ -26,7 +26,7 @@ fn a_wrong_one_is_named_and_changes_nothing() {
     let wrong: [Wrong; 11] = [
         ("max_size", |settings| settings.max_size = 0),
         ("max_size", |settings| settings.max_size = 9),
-        ("min_idle", |settings| settings.min_idle = 5),
+        ("min_open", |settings| settings.min_open = 5),
         ("dials_at_once", |settings| settings.dials_at_once = 0),
         ("dial_timeout", |settings| settings.dial_timeout = Duration::ZERO),
         ("close_timeout", |settings| settings.close_timeout = Duration::ZERO),
@@ -54,7 +54,7 @@ fn a_wrong_one_is_named_and_changes_nothing() {
 
 #[test]
 fn changes_that_race_all_come_true() {
-    let pool = Pool::builder(Fake::default()).max_size(1).capacity(1_000).min_idle(0).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(1).capacity(1_000).min_open(0).build().unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| (0..50).for_each(|_| set(&pool, |settings| settings.max_size += 1)));
@@ -88,9 +88,9 @@ fn max_size_up_serves_who_waits() {
 #[test]
 fn max_size_down_closes_the_idle_at_once_and_the_leased_when_they_come_back() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(6).min_idle(6).build().unwrap();
+    let pool = Pool::builder(manager).max_size(6).min_open(6).build().unwrap();
     let mut leases: Vec<_> = (0..4).map(|_| pool.get().unwrap()).collect();
-    set(&pool, |settings| (settings.max_size, settings.min_idle) = (2, 0));
+    set(&pool, |settings| (settings.max_size, settings.min_open) = (2, 0));
     // Two idle ones went; of the four that are leased, two are too many.
     let stats = pool.stats();
     assert_eq!((stats.open, stats.idle, stats.closed(CloseReason::Surplus)), (4, 0, 2));
@@ -109,10 +109,10 @@ fn max_size_down_closes_the_idle_at_once_and_the_leased_when_they_come_back() {
 }
 
 #[test]
-fn min_idle_up_dials() {
-    let pool = Pool::builder(Fake::default()).max_size(8).min_idle(0).opening(Opening::Background).build().unwrap();
+fn min_open_up_dials() {
+    let pool = Pool::builder(Fake::default()).max_size(8).min_open(0).opening(Opening::Background).build().unwrap();
     assert_eq!(pool.stats().open, 0);
-    set(&pool, |settings| settings.min_idle = 5);
+    set(&pool, |settings| settings.min_open = 5);
     eventually("five", || pool.stats().idle == 5);
     comes_to_rest(&pool);
     assert_eq!(pool.stats().open, 5);
@@ -160,7 +160,7 @@ fn dial_timeout_dials_at_once_and_fail_fast_after() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let builder = Pool::builder(fake).max_size(8).min_idle(0).dials_at_once(1).dial_timeout(HOPELESS * 10);
+    let builder = Pool::builder(fake).max_size(8).min_open(0).dials_at_once(1).dial_timeout(HOPELESS * 10);
     let pool = builder.opening(Opening::Lazy).fail_fast_after(HOPELESS * 10).build().unwrap();
     thread::scope(|scope| {
         let waiters: Vec<_> = (0..8).map(|_| scope.spawn(|| pool.get_timeout(HOPELESS).map(drop))).collect();
@@ -221,17 +221,17 @@ fn probe_after() {
 
 #[test]
 fn idle_timeout() {
-    let pool = Pool::builder(Fake::default()).max_size(4).min_idle(4).idle_timeout(None).build().unwrap();
-    set(&pool, |settings| (settings.idle_timeout, settings.min_idle) = (Some(20 * MS), 1));
-    eventually("down to min_idle", || pool.stats().closed(CloseReason::IdleTimeout) == 3);
+    let pool = Pool::builder(Fake::default()).max_size(4).min_open(4).idle_timeout(None).build().unwrap();
+    set(&pool, |settings| (settings.idle_timeout, settings.min_open) = (Some(20 * MS), 1));
+    eventually("down to min_open", || pool.stats().closed(CloseReason::IdleTimeout) == 3);
     assert_eq!(pool.stats().open, 1);
 }
 
 #[test]
 fn max_lifetime_is_that_of_those_born_later() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(2).min_idle(1).max_lifetime(None).build().unwrap();
-    set(&pool, |settings| (settings.max_lifetime, settings.min_idle) = (Some(20 * MS), 2));
+    let pool = Pool::builder(manager).max_size(2).min_open(1).max_lifetime(None).build().unwrap();
+    set(&pool, |settings| (settings.max_lifetime, settings.min_open) = (Some(20 * MS), 2));
     eventually("some expire", || census.closed(CloseReason::Expired) >= 3);
     assert_eq!(census.fate(0), None, "the first was born without an end");
     census.verify();

@@ -39,8 +39,8 @@ fn falls_silent() {
 #[test]
 fn with_nothing_left_to_age_nothing_wakes() {
     let server = Server::echo();
-    let pool = Pool::builder(TcpManager::new(server.address())).max_size(8).min_idle(2).shards(2).build().unwrap();
-    let unwatched = Pool::builder(Fake::default()).max_size(8).min_idle(2).build().unwrap();
+    let pool = Pool::builder(TcpManager::new(server.address())).max_size(8).min_open(2).shards(2).build().unwrap();
+    let unwatched = Pool::builder(Fake::default()).max_size(8).min_open(2).build().unwrap();
     let leases: Vec<_> = (0..4).map(|_| pool.get().unwrap()).collect();
     drop(leases);
     // Six are idle, and each will have aged; the next thing to happen is their end, in minutes.

@@ -11,7 +11,7 @@ use support::{Census, Counting, Fake, Hooked, Server, comes_to_rest, eventually,
 /// A pool of one connection, opened on demand.
 fn single<M: Manager>(manager: M) -> (Pool<Counting<M>>, Arc<Census>) {
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(1).min_idle(0).opening(Opening::Lazy).build().unwrap();
+    let pool = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy).build().unwrap();
     (pool, census)
 }
 
@@ -126,7 +126,7 @@ fn a_detached_one_leaves_for_good_and_goes_on_working() {
 #[test]
 fn the_one_returned_last_comes_out_first() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(4).min_idle(4).shards(1).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(4).shards(1).build().unwrap();
     let mut leases: Vec<_> = (0..4).map(|_| pool.get().unwrap()).collect();
     for turn in [2, 0, 1] {
         let id = leases[turn].id();

@@ -14,7 +14,7 @@ const MS: Duration = Duration::from_millis(1);
 #[test]
 fn retire_now() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(4).min_idle(4).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(4).build().unwrap();
     let lease = pool.get().unwrap();
     let leased = lease.id();
     pool.retire(Duration::ZERO);
@@ -41,7 +41,7 @@ fn retire_spread_over_a_time() {
         notes.lock().unwrap().push((why, Instant::now()));
     });
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(8).min_idle(8).build().unwrap();
+    let pool = Pool::builder(manager).max_size(8).min_open(8).build().unwrap();
     let begun = Instant::now();
     pool.retire(OVER);
     eventually("all have gone", || ends.lock().unwrap().len() == 8);
@@ -62,7 +62,7 @@ fn retire_spread_over_a_time() {
 #[test]
 fn retire_again_and_sooner() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(4).min_idle(4).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(4).build().unwrap();
     pool.retire(HOPELESS * 100);
     eventually("the first", || census.closed(CloseReason::Retired) == 1);
     pool.retire(Duration::ZERO);
@@ -82,7 +82,7 @@ fn a_new_manager_opens_what_is_opened_from_now_on() {
             Verdict::Keep
         })
     };
-    let pool = Pool::builder(named("old", &old)).max_size(3).min_idle(2).build().unwrap();
+    let pool = Pool::builder(named("old", &old)).max_size(3).min_open(2).build().unwrap();
     eventually("two", || old.accepted() == 2);
     let mut lease = pool.get().unwrap();
     pool.replace_manager(named("new", &new), Duration::ZERO);
@@ -100,7 +100,7 @@ fn a_new_manager_opens_what_is_opened_from_now_on() {
 fn a_new_manager_serves_those_who_wait_for_the_old_ones_endpoint() {
     let fake = Fake::default();
     fake.script.fail("wrong password");
-    let builder = Pool::builder(fake).max_size(2).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(fake).max_size(2).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(HOPELESS * 10).build().unwrap();
     thread::scope(|scope| {
         let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| pool.get_timeout(HOPELESS).map(drop))).collect();
@@ -137,7 +137,7 @@ fn a_new_manager_serves_those_who_wait_though_the_old_ones_dials_hang() {
     let script = fake.script.clone();
     script.hang();
     let heard = Heard::default();
-    let builder = Pool::builder(fake).max_size(1).min_idle(0).opening(Opening::Lazy).dial_timeout(HOPELESS * 10);
+    let builder = Pool::builder(fake).max_size(1).min_open(0).opening(Opening::Lazy).dial_timeout(HOPELESS * 10);
     let pool = builder.observer(heard.clone()).build().unwrap();
     thread::scope(|scope| {
         let waiter = scope.spawn(|| pool.get_timeout(HOPELESS).map(drop));
@@ -160,7 +160,7 @@ fn whoever_retires_again_and_again_gathers_no_threads_in_a_black_hole() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let builder = Pool::builder(fake).max_size(4).min_idle(4).dials_at_once(2).opening(Opening::Background);
+    let builder = Pool::builder(fake).max_size(4).min_open(4).dials_at_once(2).opening(Opening::Background);
     let pool = builder.dial_timeout(HOPELESS * 10).build().unwrap();
     for round in 1..=5 {
         // Two of this round, and those before it that hang, eight at most.
@@ -217,7 +217,7 @@ fn nor_does_what_arrives_just_then() {
 #[test]
 fn a_pause_hands_out_nothing_and_takes_back_everything() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(2).min_open(2).build().unwrap();
     let lease = pool.get().unwrap();
     pool.pause();
     pool.pause();
@@ -263,7 +263,7 @@ fn who_waits_through_a_pause_is_served_after_it_in_turn() {
 fn a_pause_leaves_the_endpoint_alone() {
     let fake = Fake::default();
     let script = fake.script.clone();
-    let pool = Pool::builder(fake).max_size(4).min_idle(2).build().unwrap();
+    let pool = Pool::builder(fake).max_size(4).min_open(2).build().unwrap();
     comes_to_rest(&pool);
     let dials = script.dials();
     pool.pause();
@@ -280,7 +280,7 @@ fn a_pause_leaves_the_endpoint_alone() {
 #[test]
 fn what_dies_in_a_pause_leaves_in_the_pause() {
     let server = Server::echo();
-    let pool = Pool::builder(TcpManager::new(server.address())).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(TcpManager::new(server.address())).max_size(2).min_open(2).build().unwrap();
     let (first, second) = (pool.get().unwrap(), pool.get().unwrap());
     let ports = [local_port(&*first), local_port(&*second)];
     pool.pause();
@@ -299,7 +299,7 @@ fn what_dies_in_a_pause_leaves_in_the_pause() {
 #[test]
 fn a_pause_ends_with_the_pool() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(2).min_open(2).build().unwrap();
     let lease = pool.get().unwrap();
     pool.pause();
     thread::scope(|scope| {

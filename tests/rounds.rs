@@ -100,11 +100,11 @@ fn count() -> u64 {
 #[test]
 fn nobody_sleeps_beside_a_connection_or_room_to_grow() {
     let share = count() / 4;
-    for (max_size, min_idle, handoff_after) in
+    for (max_size, min_open, handoff_after) in
         [(1, 0, 1_000), (1, 1, 0), (2, 0, 1_000), (2, 1, FOR_EVER.as_micros() as u64)]
     {
         let (manager, census) = Counting::new(Fake::default());
-        let builder = Pool::builder(manager).max_size(max_size).min_idle(min_idle).shards(2).opening(Opening::Lazy);
+        let builder = Pool::builder(manager).max_size(max_size).min_open(min_open).shards(2).opening(Opening::Lazy);
         let pool = builder.handoff_after(Duration::from_micros(handoff_after)).build().unwrap();
         rounds(&pool, &census, share, || {}, || {});
     }
@@ -176,7 +176,7 @@ mod watched {
         let pairs = Pairs::default();
         let peers = Arc::clone(&pairs.peers);
         let (manager, census) = Counting::new(pairs);
-        let builder = Pool::builder(manager).max_size(2).min_idle(0).shards(2).opening(Opening::Lazy);
+        let builder = Pool::builder(manager).max_size(2).min_open(0).shards(2).opening(Opening::Lazy);
         let pool = builder.build().unwrap();
         let gone = Mutex::new(0);
         let hang_up = || {

@@ -22,7 +22,7 @@ fn queued<M: Manager>(pool: &Pool<M>, callers: usize) {
 #[test]
 fn defect_01_lost_wakeup_after_the_holder_panics() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(1).min_idle(0).opening(Opening::Lazy).build().unwrap();
+    let pool = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy).build().unwrap();
     let pool = &pool;
     for round in 0..20 {
         thread::scope(|scope| {
@@ -50,7 +50,7 @@ fn defect_01_lost_wakeup_after_the_holder_panics() {
 fn defect_02_a_newcomer_is_served_before_an_older_waiter_after_a_panic() {
     let fake = Fake::default();
     let script = fake.script.clone();
-    let builder = Pool::builder(fake).max_size(1).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(fake).max_size(1).min_open(0).opening(Opening::Lazy);
     let pool = builder.handoff_after(Duration::ZERO).build().unwrap();
     let (served, order) = mpsc::channel();
     thread::scope(|scope| {
@@ -185,7 +185,7 @@ fn defect_07_failing_connect_is_retried_without_a_pause() {
         let fake = Fake::default();
         let script = fake.script.clone();
         script.fail("down");
-        let builder = Pool::builder(fake).max_size(8).min_idle(4).dials_at_once(dials_at_once);
+        let builder = Pool::builder(fake).max_size(8).min_open(4).dials_at_once(dials_at_once);
         let pool = builder.opening(Opening::Background).fail_fast_after(HOPELESS).build().unwrap();
         // With somebody waiting all the time, which is when there is most reason to dial.
         thread::scope(|scope| {
@@ -242,7 +242,7 @@ fn defect_09_one_slow_close_stalls_every_checkout() {
     let door = Arc::new(Door::default());
     let shut = Arc::clone(&door);
     let manager = Hooked::new(Fake::default()).before_close(move |_, _| shut.pass());
-    let pool = Pool::builder(manager).max_size(3).min_idle(3).wait_timeout(HOPELESS).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).min_open(3).wait_timeout(HOPELESS).build().unwrap();
     // More than are closed at a time, so that even the last of the background threads for it is stuck.
     for _ in 0..8 {
         Lease::discard(pool.get().unwrap());
@@ -265,7 +265,7 @@ fn defect_09_one_slow_close_stalls_every_checkout() {
 #[test]
 fn defect_10_stop_forgets_leased_connections() {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(2).min_open(2).build().unwrap();
     let leased = pool.get().unwrap();
     pool.close();
     eventually("the idle one is closed", || census.closed(CloseReason::PoolClosed) == 1);
@@ -284,7 +284,7 @@ fn defect_11_a_message_to_one_resets_the_idle_clock_of_all() {
     let server = Server::echo();
     let manager = Hooked::new(TcpManager::new(server.address())).on_idle_data(|_, _| Verdict::Keep);
     let (manager, census) = Counting::new(manager);
-    let builder = Pool::builder(manager).max_size(4).min_idle(1).shards(1).idle_timeout(Some(100 * MS));
+    let builder = Pool::builder(manager).max_size(4).min_open(1).shards(1).idle_timeout(Some(100 * MS));
     let pool = builder.build().unwrap();
     let leases: Vec<_> = (0..4).map(|_| pool.get().unwrap()).collect();
     let ports: Vec<_> = leases.iter().map(|lease| local_port(&**lease)).collect();

@@ -26,7 +26,7 @@ fn defect_12_a_panic_in_validate_or_connect_loses_the_slot() {
         Ok(Verdict::Keep)
     });
     let (manager, census) = Counting::new(manager);
-    let builder = Pool::builder(manager).max_size(2).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(manager).max_size(2).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(HOPELESS * 10).build().unwrap();
     let mut rounds = 0;
     eventually("some of both", || {
@@ -52,7 +52,7 @@ fn defect_12_a_panic_in_validate_or_connect_loses_the_slot() {
 #[test]
 fn defect_13_an_expired_connection_is_handed_out_again() {
     let (manager, census) = Counting::new(Fake::default());
-    let builder = Pool::builder(manager).max_size(2).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(manager).max_size(2).min_open(0).opening(Opening::Lazy);
     let pool = builder.max_lifetime(Some(20 * MS)).build().unwrap();
     let expired = || pool.stats().closed(CloseReason::Expired);
     for _ in 0..5 {
@@ -85,7 +85,7 @@ fn defect_14_validation_is_outside_the_wait_budget() {
         thread::sleep(BUDGET / 2);
         Ok(Verdict::Discard)
     });
-    let pool = Pool::builder(manager).max_size(10).min_idle(10).build().unwrap();
+    let pool = Pool::builder(manager).max_size(10).min_open(10).build().unwrap();
     let error = pool.get_timeout(BUDGET).unwrap_err();
     assert_eq!(error.kind(), GetErrorKind::TimedOut);
     assert!(error.waited() >= BUDGET);
@@ -119,7 +119,7 @@ fn defect_16_the_first_connection_after_an_outage_takes_seconds() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.fail("down");
-    let builder = Pool::builder(fake).max_size(2).min_idle(1).opening(Opening::Background);
+    let builder = Pool::builder(fake).max_size(2).min_open(1).opening(Opening::Background);
     let pool = builder.fail_fast_after(HOPELESS * 10).build().unwrap();
     thread::scope(|scope| {
         let waiter = scope.spawn(|| pool.get_timeout(HOPELESS).map(|_| Instant::now()));
@@ -213,7 +213,7 @@ fn defect_19_lifetime_jitter_is_drawn_anew_at_each_look() {
     const LIFETIME: Duration = Duration::from_secs(1);
     const OPEN: usize = 64;
     let ages = Arc::new(Mutex::new(Vec::new()));
-    let builder = Pool::builder(Aging(Arc::clone(&ages))).max_size(OPEN).min_idle(OPEN).dials_at_once(8);
+    let builder = Pool::builder(Aging(Arc::clone(&ages))).max_size(OPEN).min_open(OPEN).dials_at_once(8);
     // Looked at every few milliseconds. If each look drew anew, nearly all would go in the first tenth of the jitter.
     let pool = builder.max_lifetime(Some(LIFETIME)).probe_after(5 * MS).build().unwrap();
     eventually("all have expired", || {
@@ -242,7 +242,7 @@ fn defect_20_counters_drift_after_panics() {
         at_return();
         Verdict::Keep
     }));
-    let pool = Pool::builder(manager).max_size(3).min_idle(0).wait_timeout(HOPELESS).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).min_open(0).wait_timeout(HOPELESS).build().unwrap();
     let begun = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -276,7 +276,7 @@ fn defect_21_a_stale_registration_removed_by_its_number_hits_another_connection(
     let server = Server::echo();
     // No peek at checkout: what is seen here, the watch has seen.
     let manager = TcpManager::new(server.address());
-    let builder = Pool::builder(manager).max_size(2).min_idle(0).probe_after(HOPELESS).opening(Opening::Lazy);
+    let builder = Pool::builder(manager).max_size(2).min_open(0).probe_after(HOPELESS).opening(Opening::Lazy);
     let pool = builder.build().unwrap();
     let mut reused = 0;
     for round in 0..100 {

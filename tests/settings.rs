@@ -25,10 +25,10 @@ fn each_names_itself_and_its_limit() {
         (|b| b.max_size(64_513), "max_size is 64513, but must be 1 to 64512, the pool's capacity"),
         (|b| b.capacity(0), "capacity is 0, but must be 1 to 64512"),
         (|b| b.capacity(64_513), "capacity is 64513, but must be 1 to 64512"),
-        (|b| b.max_size(4).min_idle(5), "min_idle is 5, but must be at most max_size, which is 4"),
+        (|b| b.max_size(4).min_open(5), "min_open is 5, but must be at most max_size, which is 4"),
         (
-            |b| b.min_idle(usize::MAX).max_size(4),
-            "min_idle is 18446744073709551615, but must be at most max_size, which is 4",
+            |b| b.min_open(usize::MAX).max_size(4),
+            "min_open is 18446744073709551615, but must be at most max_size, which is 4",
         ),
         (|b| b.shards(0), "shards is 0, but must be 1 to 1024"),
         (|b| b.shards(1_025), "shards is 1025, but must be 1 to 1024"),
@@ -46,7 +46,7 @@ fn each_names_itself_and_its_limit() {
         (|b| b.opening(Opening::Wait(Duration::ZERO)), "opening is 0ns, but must be 1ms or more"),
         // The first in the order of the settings speaks for all.
         (|b| b.dials_at_once(0).shards(0), "shards is 0, but must be 1 to 1024"),
-        (|b| b.max_size(0).min_idle(7), "max_size is 0, but must be 1 to "),
+        (|b| b.max_size(0).min_open(7), "max_size is 0, but must be 1 to "),
         (|b| b.max_size(0).shards(4), "max_size is 0, but must be 1 to "),
     ];
     for (set, text) in wrong {
@@ -62,7 +62,7 @@ fn each_names_itself_and_its_limit() {
 fn nothing_is_dialed_for_it() {
     let fake = Fake::default();
     let script = fake.script.clone();
-    assert!(Pool::builder(fake).max_size(4).min_idle(5).build().is_err());
+    assert!(Pool::builder(fake).max_size(4).min_open(5).build().is_err());
     assert_eq!(script.dials(), 0);
 }
 
@@ -72,8 +72,8 @@ fn the_limits_themselves_are_allowed() {
         |b| b.max_size(1),
         |b| b.max_size(64_512),
         |b| b.max_size(1).capacity(64_512),
-        |b| b.max_size(8).min_idle(8),
-        |b| b.max_size(8).min_idle(0),
+        |b| b.max_size(8).min_open(8),
+        |b| b.max_size(8).min_open(0),
         |b| b.shards(1),
         |b| b.shards(1_024).max_size(1),
         |b| b.dials_at_once(64),
@@ -94,7 +94,7 @@ fn for_ever_is_a_time_too() {
     let builder = Pool::builder(Fake::default()).wait_timeout(ever).handoff_after(ever).dial_timeout(ever);
     let builder = builder.fail_fast_after(ever).close_timeout(ever).probe_after(ever).ping_timeout(ever);
     let builder = builder.idle_timeout(Some(ever)).max_lifetime(Some(ever)).ping_interval(Some(ever));
-    let pool = builder.hold_limit(Some(ever)).opening(Opening::Wait(ever)).max_size(2).min_idle(2).build().unwrap();
+    let pool = builder.hold_limit(Some(ever)).opening(Opening::Wait(ever)).max_size(2).min_open(2).build().unwrap();
     drop((pool.get().unwrap(), pool.get_timeout(ever).unwrap()));
     corepool::Lease::discard(pool.get().unwrap());
     drop((pool.get().unwrap(), pool.get().unwrap()));
@@ -103,13 +103,13 @@ fn for_ever_is_a_time_too() {
 
 #[test]
 fn the_settings_in_force_are_those_that_were_set() {
-    let builder = Pool::builder(Fake::default()).max_size(5).capacity(7).min_idle(2).wait_timeout(7 * MS);
+    let builder = Pool::builder(Fake::default()).max_size(5).capacity(7).min_open(2).wait_timeout(7 * MS);
     let builder = builder.max_waiters(3).handoff_after(9 * MS).dial_timeout(11 * MS).dials_at_once(13);
     let builder = builder.fail_fast_after(15 * MS).close_timeout(17 * MS).probe_after(19 * MS);
     let builder = builder.idle_timeout(Some(21 * MS)).max_lifetime(Some(23 * MS)).ping_interval(Some(25 * MS));
     let builder = builder.ping_timeout(27 * MS).hold_limit(Some(29 * MS)).cut_held(true);
     let in_force = builder.opening(Opening::Lazy).build().unwrap().settings();
-    assert_eq!((in_force.max_size, in_force.min_idle, in_force.max_waiters, in_force.dials_at_once), (5, 2, 3, 13));
+    assert_eq!((in_force.max_size, in_force.min_open, in_force.max_waiters, in_force.dials_at_once), (5, 2, 3, 13));
     assert_eq!((in_force.wait_timeout, in_force.handoff_after, in_force.dial_timeout), (7 * MS, 9 * MS, 11 * MS));
     assert_eq!((in_force.fail_fast_after, in_force.close_timeout), (15 * MS, 17 * MS));
     assert_eq!((in_force.probe_after, in_force.ping_timeout), (19 * MS, 27 * MS));
@@ -122,7 +122,7 @@ fn the_settings_in_force_are_those_that_were_set() {
 fn the_defaults_are_those_of_the_documentation() {
     let in_force = build(|b| b).unwrap().settings();
     let shards = build(|b| b).unwrap().stats().shards.len();
-    assert_eq!((in_force.max_size, in_force.min_idle), ((2 * shards).max(8), 1));
+    assert_eq!((in_force.max_size, in_force.min_open), ((2 * shards).max(8), 1));
     assert_eq!((in_force.wait_timeout, in_force.dial_timeout), (1_000 * MS, 3_000 * MS));
     assert_eq!((in_force.close_timeout, in_force.fail_fast_after), (1_000 * MS, 1_000 * MS));
     assert_eq!((in_force.idle_timeout, in_force.max_lifetime), (Some(600_000 * MS), Some(1_800_000 * MS)));

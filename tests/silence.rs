@@ -16,7 +16,7 @@ const THREADS: u64 = 2;
 fn a_hundred_thousand_replies_wake_no_reactor() {
     let server = Server::echo();
     let reactors = Reactors::new(2);
-    let builder = Pool::builder(TcpManager::new(server.address())).max_size(4).min_idle(4).shards(2);
+    let builder = Pool::builder(TcpManager::new(server.address())).max_size(4).min_open(4).shards(2);
     let pool = builder.reactors(reactors.clone()).wait_timeout(HOPELESS).build().unwrap();
     let (before, begun) = (reactors.wakeups(), Instant::now());
     thread::scope(|scope| {

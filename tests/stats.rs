@@ -26,7 +26,7 @@ fn states_and_counters_say_what_happened() {
     let fake = Fake::default();
     let script = fake.script.clone();
     let manager = Hooked::new(fake).on_wait(|waiting| if waiting < 2 { Ok(()) } else { Err(FakeError("enough")) });
-    let pool = Pool::builder(manager).max_size(4).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(2).build().unwrap();
     comes_to_rest(&pool);
     let leases: Vec<_> = (0..3).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect();
     script.hang();
@@ -100,7 +100,7 @@ fn waits_are_of_those_who_waited_and_were_served() {
 
 #[test]
 fn the_fewest_idle_since_the_last_look() {
-    let pool = Pool::builder(Fake::default()).max_size(4).min_idle(4).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(4).min_open(4).build().unwrap();
     comes_to_rest(&pool);
     let _ = pool.stats();
     assert_eq!(pool.stats().idle_low, 4, "none was ever needed");
@@ -118,7 +118,7 @@ fn the_fewest_idle_since_the_last_look() {
 
 #[test]
 fn a_sweep_sees_the_fewest_too() {
-    let pool = Pool::builder(Fake::default()).max_size(4).min_idle(4).probe_after(10 * MS).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(4).min_open(4).probe_after(10 * MS).build().unwrap();
     eventually("a sweep in the middle of it", || {
         let _ = pool.stats();
         let leases = (pool.get().unwrap(), pool.get().unwrap());
@@ -130,7 +130,7 @@ fn a_sweep_sees_the_fewest_too() {
 
 #[test]
 fn shards_add_up() {
-    let pool = Pool::builder(Fake::default()).max_size(8).min_idle(8).shards(8).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(8).min_open(8).shards(8).build().unwrap();
     for _ in 0..50 {
         // More than one shard has: some are from others.
         drop((0..8).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect::<Vec<_>>());
@@ -146,7 +146,7 @@ fn shards_add_up() {
 #[test]
 fn they_print_as_a_table() {
     let (manager, _census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(3).min_idle(2).shards(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).min_open(2).shards(2).build().unwrap();
     comes_to_rest(&pool);
     let lease = pool.get().unwrap();
     Lease::discard(pool.get().unwrap());

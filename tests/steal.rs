@@ -16,7 +16,7 @@ fn at_home(f: impl FnOnce() + Send) {
 fn a_connection_idle_in_another_shard_is_found() {
     at_home(|| {
         let (manager, census) = Counting::new(Fake::default());
-        let pool = Pool::builder(manager).max_size(8).min_idle(8).shards(8).build().unwrap();
+        let pool = Pool::builder(manager).max_size(8).min_open(8).shards(8).build().unwrap();
         comes_to_rest(&pool);
         assert!(pool.stats().shards.iter().all(|shard| shard.idle == 1), "one landed in each");
 
@@ -61,7 +61,7 @@ fn the_eighth_steal_in_a_row_asks_for_one_dial() {
     at_home(|| {
         let fake = Fake::default();
         let script = fake.script.clone();
-        let pool = Pool::builder(fake).max_size(40).min_idle(20).shards(20).build().unwrap();
+        let pool = Pool::builder(fake).max_size(40).min_open(20).shards(20).build().unwrap();
         comes_to_rest(&pool);
         script.hang();
         let mut leases = vec![pool.get().unwrap()];
@@ -82,7 +82,7 @@ fn the_eighth_steal_in_a_row_asks_for_one_dial() {
 #[test]
 fn a_take_at_home_ends_the_row() {
     at_home(|| {
-        let pool = Pool::builder(Fake::default()).max_size(40).min_idle(20).shards(20).build().unwrap();
+        let pool = Pool::builder(Fake::default()).max_size(40).min_open(20).shards(20).build().unwrap();
         comes_to_rest(&pool);
         let mut leases = vec![pool.get().unwrap()];
         leases.extend((0..7).map(|_| pool.get().unwrap()));
@@ -100,7 +100,7 @@ fn a_take_at_home_ends_the_row() {
 #[test]
 fn at_full_size_stealing_asks_for_nothing() {
     at_home(|| {
-        let pool = Pool::builder(Fake::default()).max_size(20).min_idle(20).shards(20).build().unwrap();
+        let pool = Pool::builder(Fake::default()).max_size(20).min_open(20).shards(20).build().unwrap();
         comes_to_rest(&pool);
         let _leases: Vec<_> = (0..20).map(|_| pool.get().unwrap()).collect();
         assert_eq!((pool.stats().stolen, pool.stats().dials), (19, 20));

@@ -105,7 +105,7 @@ fn after_a_storm_all_is_in_its_place() {
     hush();
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let pool = Pool::builder(manager).max_size(CONNECTIONS).min_idle(1).shards(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(CONNECTIONS).min_open(1).shards(2).build().unwrap();
     let tally = Tally::default();
     let shown = pool.clone();
     let watchdog = Watchdog::new(THREADS, move || format!("{:?}\n{}", shown.at_rest(), shown.stats()));

@@ -23,7 +23,7 @@ fn single_looked_at<M: Manager>(
     probe_after: Option<std::time::Duration>,
 ) -> (Pool<Counting<M>>, Arc<Census>) {
     let (manager, census) = Counting::new(manager);
-    let mut builder = Pool::builder(manager).max_size(1).min_idle(0).opening(Opening::Lazy);
+    let mut builder = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy);
     if let Some(idle) = probe_after {
         builder = builder.probe_after(idle);
     }

@@ -67,16 +67,16 @@ fn trips() {
             (0..trips).for_each(|_| client.exchange().unwrap());
         }
         1 => {
-            let builder = Pool::builder(Framed(address)).max_size(2).min_idle(2).probe_after(1_000 * HOPELESS);
+            let builder = Pool::builder(Framed(address)).max_size(2).min_open(2).probe_after(1_000 * HOPELESS);
             let pool = builder.build().unwrap();
             (0..trips).for_each(|_| pool.with(|client| client.exchange()).unwrap());
         }
         2 => {
-            let pool = Pool::builder(Framed(address)).max_size(2).min_idle(2).build().unwrap();
+            let pool = Pool::builder(Framed(address)).max_size(2).min_open(2).build().unwrap();
             (0..trips).for_each(|_| pool.with(|client| client.exchange()).unwrap());
         }
         _ => {
-            let pool = Pool::builder(TcpManager::new(address)).max_size(2).min_idle(2).build().unwrap();
+            let pool = Pool::builder(TcpManager::new(address)).max_size(2).min_open(2).build().unwrap();
             (0..trips).for_each(|_| pool.with(|conn| support::exchange(conn, b"a request")).unwrap());
         }
     }

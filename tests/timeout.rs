@@ -24,7 +24,7 @@ fn text(error: &GetError, limit: Duration) -> String {
 
 #[test]
 fn a_timeout_says_how_long_and_what_there_was() {
-    let pool = Pool::builder(Fake::default()).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(2).min_open(2).build().unwrap();
     let (first, second) = (pool.get().unwrap(), pool.get().unwrap());
     let elsewhere = || thread::scope(|scope| scope.spawn(|| pool.get_timeout(20 * MS).map(drop)).join().unwrap());
     let error = elsewhere().unwrap_err();
@@ -35,7 +35,7 @@ fn a_timeout_says_how_long_and_what_there_was() {
 
 #[test]
 fn a_thread_that_holds_what_it_waits_for_is_told_so() {
-    let pool = Pool::builder(Fake::default()).max_size(2).min_idle(2).wait_timeout(20 * MS).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(2).min_open(2).wait_timeout(20 * MS).build().unwrap();
     let first = pool.get().unwrap();
     let held = thread::scope(|scope| scope.spawn(|| std::mem::ManuallyDrop::new(pool.get().unwrap())).join().unwrap());
     let said = text(&pool.get().unwrap_err(), 20 * MS);

@@ -43,7 +43,7 @@ fn a_pool_built_in_a_pinned_thread_finds_every_shard() {
             pinned = support::pin(0);
             // Everything that is ever spawned is spawned by this thread, or by a thread that was.
             let pool =
-                Pool::builder(TcpManager::new(server.address())).max_size(4 * cores.len()).min_idle(4 * cores.len());
+                Pool::builder(TcpManager::new(server.address())).max_size(4 * cores.len()).min_open(4 * cores.len());
             (pool.build().unwrap(), Pool::builder(Fake::default()).build().unwrap())
         });
         built.join().unwrap()

@@ -13,7 +13,7 @@ fn kind<M: Manager>(pool: &Pool<M>) -> Result<(), GetErrorKind> {
 
 #[test]
 fn it_takes_what_is_idle_in_any_shard() {
-    let pool = Pool::builder(Fake::default()).max_size(8).min_idle(8).shards(8).build().unwrap();
+    let pool = Pool::builder(Fake::default()).max_size(8).min_open(8).shards(8).build().unwrap();
     let leases: Vec<_> = (0..8).map(|_| pool.try_get().unwrap()).collect();
     assert_eq!(kind(&pool), Err(GetErrorKind::Busy));
     drop(leases);
@@ -26,7 +26,7 @@ fn it_takes_what_is_idle_in_any_shard() {
 fn it_passes_over_the_dead_and_takes_the_living() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let pool = Pool::builder(manager).max_size(4).min_idle(4).shards(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(4).shards(2).build().unwrap();
     let leases: Vec<_> = (0..4).map(|_| pool.get().unwrap()).collect();
     let ports: Vec<_> = leases.iter().map(|lease| local_port(&**lease)).collect();
     drop(leases);
@@ -52,7 +52,7 @@ fn with_room_to_grow_it_asks_for_one_dial_and_does_not_wait_for_it() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let pool = Pool::builder(fake).max_size(8).min_idle(0).opening(Opening::Lazy).build().unwrap();
+    let pool = Pool::builder(fake).max_size(8).min_open(0).opening(Opening::Lazy).build().unwrap();
     for _ in 0..10 {
         assert_eq!(kind(&pool), Err(GetErrorKind::Busy));
     }
@@ -69,7 +69,7 @@ fn with_room_to_grow_it_asks_for_one_dial_and_does_not_wait_for_it() {
 fn at_full_size_it_asks_for_nothing() {
     let fake = Fake::default();
     let script = fake.script.clone();
-    let pool = Pool::builder(fake).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(fake).max_size(2).min_open(2).build().unwrap();
     let _leases = (pool.get().unwrap(), pool.get().unwrap());
     for _ in 0..10 {
         assert_eq!(kind(&pool), Err(GetErrorKind::Busy));

@@ -35,7 +35,7 @@ fn reactors_that_cannot_be_pinned_run_all_the_same_and_say_so() {
     assert!(!support::pin(0));
     let (server, heard) = (Server::echo(), Heard::default());
     let reactors = Reactors::new(2);
-    let builder = Pool::builder(TcpManager::new(server.address())).max_size(2).min_idle(2).shards(2);
+    let builder = Pool::builder(TcpManager::new(server.address())).max_size(2).min_open(2).shards(2);
     let pool = builder.reactors(reactors.clone()).observer(heard.clone()).build().unwrap();
     pool.with(|conn| exchange(conn, b"unpinned")).unwrap();
     // One for each core that the shards are at home on.

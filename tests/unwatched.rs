@@ -11,7 +11,7 @@ use support::{Counting, Hooked, Server, comes_to_rest, eventually, exchange, loc
 /// A dead connection is not handed out, and the caller has a living one instead.
 fn the_dead_is_passed_over<M: Manager<Connection = corepool::Conn>>(server: &Server, manager: M) {
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(1).min_idle(0).opening(Opening::Lazy).build().unwrap();
+    let pool = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy).build().unwrap();
     for round in 0..5 {
         let mut lease = pool.get().unwrap();
         assert_eq!(lease.id(), round);

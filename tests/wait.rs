@@ -50,7 +50,7 @@ fn a_waiter_gets_what_comes_back_in_another_shard() {
 
 #[test]
 fn a_waiter_gets_a_new_connection() {
-    let builder = Pool::builder(Fake::default()).max_size(2).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(Fake::default()).max_size(2).min_open(0).opening(Opening::Lazy);
     let pool = builder.handoff_after(Duration::ZERO).build().unwrap();
     let _first = pool.get().unwrap();
     let _second = pool.get().unwrap();
@@ -84,7 +84,7 @@ fn dials_for_two(handoff_after: Duration) -> usize {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let builder = Pool::builder(fake).max_size(8).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(fake).max_size(8).min_open(0).opening(Opening::Lazy);
     let pool = builder.handoff_after(handoff_after).build().unwrap();
     thread::scope(|scope| {
         let waiters: Vec<_> = (0..2).map(|_| scope.spawn(|| pool.get_timeout(HOPELESS).map(drop))).collect();
@@ -114,7 +114,7 @@ fn one_waiter_on_an_empty_pool_causes_one_dial() {
     for _ in 0..50 {
         let fake = Fake::default();
         let script = fake.script.clone();
-        let pool = Pool::builder(fake).max_size(8).min_idle(0).opening(Opening::Lazy).build().unwrap();
+        let pool = Pool::builder(fake).max_size(8).min_open(0).opening(Opening::Lazy).build().unwrap();
         drop(pool.get().unwrap());
         comes_to_rest(&pool);
         assert_eq!(script.dials(), 1);
@@ -124,7 +124,7 @@ fn one_waiter_on_an_empty_pool_causes_one_dial() {
 /// Waiters queue up one after another; the holder gives its connection back by `end`. Returns the order of service.
 fn order_of_service(end: impl FnOnce(Lease<'_, Counting<Fake>>)) -> Vec<usize> {
     let (manager, census) = Counting::new(Fake::default());
-    let pool = Pool::builder(manager).max_size(1).min_idle(0).handoff_after(Duration::ZERO).build().unwrap();
+    let pool = Pool::builder(manager).max_size(1).min_open(0).handoff_after(Duration::ZERO).build().unwrap();
     let lease = pool.get().unwrap();
     let (served, order) = mpsc::channel();
     thread::scope(|scope| {

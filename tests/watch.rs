@@ -15,7 +15,7 @@ use support::{Census, Counting, HOPELESS, Hooked, Server, comes_to_rest, eventua
 /// A pool of up to `max_size` connections, opened on demand.
 fn lazy<M: Manager>(manager: M, max_size: usize) -> (Pool<Counting<M>>, Arc<Census>) {
     let (manager, census) = Counting::new(manager);
-    let pool = Pool::builder(manager).max_size(max_size).min_idle(0).shards(2).opening(Opening::Lazy).build().unwrap();
+    let pool = Pool::builder(manager).max_size(max_size).min_open(0).shards(2).opening(Opening::Lazy).build().unwrap();
     (pool, census)
 }
 
@@ -68,10 +68,10 @@ fn a_leased_one_turns_stale_and_does_not_come_back() {
 }
 
 #[test]
-fn it_is_replaced_at_once_where_it_is_one_of_min_idle() {
+fn it_is_replaced_at_once_where_it_is_one_of_min_open() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let pool = Pool::builder(manager).max_size(4).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(2).build().unwrap();
     eventually("the server has both", || server.open() == 2);
     server.close_all();
     eventually("two others", || census.opened() == 4 && pool.stats().idle == 2 && census.alive() == 2);
@@ -122,10 +122,10 @@ fn a_thousand_at_once_are_all_gone_and_all_permits_back() {
     eprintln!("{count} connections, with {limit} descriptors");
     let server = Server::mute();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let builder = Pool::builder(manager).max_size(count).min_idle(count).dials_at_once(16);
+    let builder = Pool::builder(manager).max_size(count).min_open(count).dials_at_once(16);
     let pool = builder.opening(Opening::Wait(6 * HOPELESS)).fail_fast_after(6 * HOPELESS).build().unwrap();
     eventually("the server has them all", || server.open() == count);
-    pool.reconfigure(|settings| settings.min_idle = 0).unwrap();
+    pool.reconfigure(|settings| settings.min_open = 0).unwrap();
 
     let (all_gone, handed_out) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -152,7 +152,7 @@ fn a_thousand_at_once_are_all_gone_and_all_permits_back() {
 
     // Every permit is there, and behind each a connection that was opened since.
     server.start();
-    pool.reconfigure(|settings| settings.min_idle = count).unwrap();
+    pool.reconfigure(|settings| settings.min_open = count).unwrap();
     eventually("as many again", || pool.stats().idle == count);
     let leases: Vec<_> = (0..count).map(|_| pool.try_get().unwrap()).collect();
     assert!(leases.iter().all(|lease| lease.id() >= count && !Lease::stale(lease)));

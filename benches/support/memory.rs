@@ -60,7 +60,7 @@ fn counted<R>(make: impl FnOnce() -> R) -> (R, f64) {
 
 fn pool_of(endpoint: Tcp, size: usize) -> Pool<Framed<Tcp>> {
     let builder = Pool::builder(Framed { endpoint, watched: true });
-    let builder = builder.max_size(size).min_idle(0).opening(Opening::Lazy).wait_timeout(PATIENCE);
+    let builder = builder.max_size(size).min_open(0).opening(Opening::Lazy).wait_timeout(PATIENCE);
     builder.build().expect("the settings are within their limits")
 }
 

@@ -28,7 +28,7 @@ pub(crate) trait Rival<C>: Sync {
 /// The settings under which corepool is compared.
 pub(crate) fn settings<E: Endpoint>(endpoint: E, size: usize) -> corepool::Builder<Framed<E>> {
     let manager = Framed { endpoint, watched: true };
-    Pool::builder(manager).max_size(size).min_idle(size).wait_timeout(PATIENCE)
+    Pool::builder(manager).max_size(size).min_open(size).wait_timeout(PATIENCE)
 }
 
 /// Corepool with its defaults, full.
@@ -53,7 +53,7 @@ impl<E: Endpoint> Rival<E::Connection> for Pool<Framed<E>> {
 
 // ---- r2d2 --------------------------------------------------------------------------------------------------------------------
 
-/// r2d2 with `min_idle` = `max_size`, which keeps it from dialing; `test` is its `test_on_check_out`, which it ships with.
+/// r2d2 with `min_open` = `max_size`, which keeps it from dialing; `test` is its `test_on_check_out`, which it ships with.
 pub(crate) fn r2d2<E: Endpoint>(endpoint: E, size: usize, test: bool) -> r2d2::Pool<Tested<E>> {
     let size = u32::try_from(size).expect("a benchmark's pool is small");
     let builder = r2d2::Pool::builder().max_size(size).min_idle(Some(size)).test_on_check_out(test);

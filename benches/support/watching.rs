@@ -45,7 +45,7 @@ pub(crate) fn fin_to_removed(times: usize) -> Vec<f64> {
 pub(crate) fn mass_closure(connections: usize) -> f64 {
     let lot = Lot::open(connections);
     let builder = Pool::builder(Framed { endpoint: Tcp(lot.address), watched: true });
-    let builder = builder.max_size(connections).min_idle(0).opening(Opening::Lazy).wait_timeout(PATIENCE);
+    let builder = builder.max_size(connections).min_open(0).opening(Opening::Lazy).wait_timeout(PATIENCE);
     let pool = builder.build().expect("the settings are within their limits");
     let leases: Vec<_> = (0..connections).map(|_| pool.get().expect("the lot is open")).collect();
     drop(leases);
@@ -79,7 +79,7 @@ pub(crate) fn pool_with_own_reactors<E: Endpoint>(
     watched: bool,
 ) -> (Pool<Framed<E>>, Reactors) {
     let reactors = Reactors::new(1);
-    let builder = Pool::builder(Framed { endpoint, watched }).max_size(size).min_idle(size);
+    let builder = Pool::builder(Framed { endpoint, watched }).max_size(size).min_open(size);
     let pool = builder.reactors(reactors.clone()).build().expect("every endpoint of a benchmark is up");
     (pool, reactors)
 }

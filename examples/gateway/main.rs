@@ -52,7 +52,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     let backend = Backend::start(args.backend.as_ref())?;
     let pool = Pool::builder(backend.manager())
         .max_size(args.max_size)
-        .min_idle(args.max_size.div_ceil(2))
+        .min_open(args.max_size.div_ceil(2))
         .opening(Opening::Wait(OPENING))
         .build()?;
     let front = Front::start(args.listen, args.workers, pool.clone())?;

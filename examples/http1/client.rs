@@ -69,7 +69,7 @@ impl Client {
             let tcp =
                 TcpManager::new(endpoint.to_string()).read_timeout(Some(IO_TIMEOUT)).write_timeout(Some(IO_TIMEOUT));
             // Nothing is kept open that nobody uses.
-            Pool::builder(HttpManager { tcp }).max_size(max_size).min_idle(0).opening(Opening::Lazy)
+            Pool::builder(HttpManager { tcp }).max_size(max_size).min_open(0).opening(Opening::Lazy)
         });
         Client { upstreams, counts: Counts::default() }
     }

@@ -106,7 +106,7 @@ fn go(args: &Args) -> Result<ExitCode, Failure> {
     let (teller, events) = mpsc::channel();
     let pool = Pool::builder(Children::of(&args.program))
         .max_size(args.children)
-        .min_idle(args.children)
+        .min_open(args.children)
         .opening(Opening::Wait(OPENING))
         .observer(move |event: &Event| {
             // Nobody listens any more at the end.

@@ -69,7 +69,7 @@ impl Ways {
         let pool = |connections: usize| {
             Pool::builder(manager.clone())
                 .max_size(connections)
-                .min_idle(connections)
+                .min_open(connections)
                 .wait_timeout(PATIENCE)
                 .opening(Opening::Wait(OPENING))
                 .build()

@@ -57,8 +57,15 @@ fn explore<O: Ord + Debug + Send + 'static>(
 }
 
 /// The limits of most models: nobody dials unless the model says so, and any number may wait.
-pub(crate) const NO_DIALS: Limits =
-    Limits { max_size: 2, max_closing: usize::MAX, floor: 0, dials: 0, max_waiters: 9, handoff_after: NEVER_DUE };
+pub(crate) const NO_DIALS: Limits = Limits {
+    max_size: 2,
+    max_closing: usize::MAX,
+    min_open: 0,
+    min_idle: 0,
+    dials: 0,
+    max_waiters: 9,
+    handoff_after: NEVER_DUE,
+};
 
 /// For `handoff_after`: the head is due at once, which is strict first-in-first-out, or never, which is barging alone, or it is at the
 /// time of every return.

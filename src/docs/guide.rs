@@ -19,12 +19,12 @@
 //! | `start_link/1`, `child_spec/1` | [`Pool::builder`], [`Builder::build`]; a wrong setting is a [`BuildError`] that names it. There is nothing to supervise: a pool is a value, and a panic in the user's code ends none of its threads | `settings::each_names_itself_and_its_limit` |
 //! | `:worker` | the [`Manager`] | `returns::the_manager_is_told_how_it_went_and_decides` |
 //! | `:pool_size` | [`Builder::max_size`] | `reconfigure::max_size_up_serves_who_waits` |
-//! | `:lazy` | [`Opening::Lazy`]; eager is [`Opening::Wait`] or [`Opening::Background`], up to [`Builder::min_idle`] | `opening::a_lazy_one_dials_nothing_until_somebody_asks` |
-//! | `:worker_idle_timeout` | two settings, since it means two things: [`Builder::ping_interval`] asks, [`Builder::idle_timeout`] closes | `expiry::those_that_lie_idle_leave_but_for_min_idle` |
+//! | `:lazy` | [`Opening::Lazy`]; eager is [`Opening::Wait`] or [`Opening::Background`], up to [`Builder::min_open`] | `opening::a_lazy_one_dials_nothing_until_somebody_asks` |
+//! | `:worker_idle_timeout` | two settings, since it means two things: [`Builder::ping_interval`] asks, [`Builder::idle_timeout`] closes | `expiry::those_that_lie_idle_leave_but_for_min_open` |
 //! | `:max_idle_pings` | not a setting: four pings at a time, and those that have gone without for longest come first | `ping::every_idle_connection_has_its_turn_a_few_at_a_time` |
 //! | `:name` | no registry: hold the [`Pool`], or look it up by key in a [`PoolMap`] | `pool_map::each_is_made_once_however_many_ask` |
 //! | `init_pool/1` | the manager's own constructor; `build` checks the settings | `settings::nothing_is_dialed_for_it` |
-//! | `init_worker/1`, `{:ok, ...}` | [`Manager::connect`] | `opening::who_waits_has_min_idle_of_them` |
+//! | `init_worker/1`, `{:ok, ...}` | [`Manager::connect`] | `opening::who_waits_has_min_open_of_them` |
 //! | `init_worker/1`, `{:async, ...}` | always so: `connect` runs on a background thread, and its result is moved | `opening::in_the_background_the_pool_is_there_before_its_connections` |
 //! | `init_worker/1` that fails or raises | an error, and the next attempt after a pause | `seeds_nimble_pool::defect_07_failing_connect_is_retried_without_a_pause` |
 //! | `handle_enqueue/2` | [`Manager::on_wait`], asked only about callers who would wait; and [`Builder::max_waiters`] | `hooks::a_waiter_is_admitted_or_refused_at_the_door` |
@@ -56,13 +56,13 @@
 //! | `init/1`, `{:ok, state}` and a connect later | [`Opening::Background`]: the connection manager is available | `opening::in_the_background_it_goes_on_for_as_long_as_it_takes` |
 //! | `init/1`, `{:backoff, timeout, state}` | no delayed first dial: [`Opening::Lazy`] leaves it to the first caller | `opening::a_lazy_one_dials_nothing_until_somebody_asks` |
 //! | `init/1`, `:ignore` and `{:stop, reason}` | [`BuildError`] | `opening::in_vain_it_says_why` |
-//! | `connect/2`, `{:ok, state}` | [`Manager::connect`] | `opening::who_waits_has_min_idle_of_them` |
+//! | `connect/2`, `{:ok, state}` | [`Manager::connect`] | `opening::who_waits_has_min_open_of_them` |
 //! | `connect/2`, `{:backoff, timeout, state}` | `Err`: the pause is the pool's, from 50 ms to 1 s with jitter, one probe at a time, ended early by whoever waits | `outage::a_waiter_is_served_soon_after_it_is_back` |
 //! | `connect/2`, `{:stop, reason, state}` | a manager cannot end its pool; once the endpoint has been down for [`Builder::fail_fast_after`], callers are told at once | `outage::newcomers_are_refused_at_the_door_and_told_the_cause` |
 //! | `connect/2`, `info` | [`Dial::attempt`], [`Dial::remaining`] | `outage::attempts_are_numbered_from_the_last_success` |
-//! | `disconnect/2`, `{:connect, info, state}` | what is lost of [`Builder::min_idle`] is dialed at once | `watch::it_is_replaced_at_once_where_it_is_one_of_min_idle` |
+//! | `disconnect/2`, `{:connect, info, state}` | what is lost of [`Builder::min_open`] is dialed at once | `watch::it_is_replaced_at_once_where_it_is_one_of_min_open` |
 //! | `disconnect/2`, `{:backoff, timeout, state}` | a peer that accepts and hangs up on what somebody waits for counts as one that does not accept; on what nobody has asked for, less is kept | `outage::what_a_peer_hangs_up_on_at_once_is_kept_ever_more_rarely` |
-//! | `disconnect/2`, `{:noconnect, state}` | beyond `min_idle` nothing is dialed until somebody asks | `watch::an_idle_one_leaves_the_pool` |
+//! | `disconnect/2`, `{:noconnect, state}` | beyond `min_open` nothing is dialed until somebody asks | `watch::an_idle_one_leaves_the_pool` |
 //! | `disconnect/2`, `{:stop, reason, state}` | no meaning: a pool outlives its connections | – |
 //! | `handle_call/3`, `handle_cast/2`, `call`, `cast`, `reply/2` | no process to ask: [`Pool::with`] has the connection, and its result is the reply | `returns::a_use_that_ends_well_keeps_the_connection` |
 //! | `handle_info/2` | [`Manager::watch`], [`Manager::on_idle_data`] | `watch::of_several_sockets_any_is_enough` |
@@ -78,11 +78,11 @@
 //!
 //! | db_connection | here | test |
 //! |---|---|---|
-//! | `connect/1` | [`Manager::connect`] | `opening::who_waits_has_min_idle_of_them` |
+//! | `connect/1` | [`Manager::connect`] | `opening::who_waits_has_min_open_of_them` |
 //! | `checkout/1` | [`Manager::on_checkout`] | `hooks::keep_hands_it_over_on_the_callers_thread` |
 //! | `ping/1` | [`Manager::ping`] | `ping::one_that_hangs_is_cut_at_its_timeout` |
 //! | `disconnect/2` | [`Manager::close`] | `observer::a_connection_from_its_dial_to_its_end` |
-//! | `:pool_size` | [`Builder::max_size`], [`Builder::min_idle`] | `opening::min_idle_is_kept` |
+//! | `:pool_size` | [`Builder::max_size`], [`Builder::min_open`] | `keeping::min_idle_is_kept_beside_what_is_leased` |
 //! | `:pool`, `:pool_index`, `:pool_count` | one kind of pool, sharded inside ([`Builder::shards`]) and stealing from shard to shard: nobody waits beside an idle connection of another shard | `steal::a_connection_idle_in_another_shard_is_found` |
 //! | `:name` | no registry: hold the [`Pool`], or a [`PoolMap`] | `pool_map::each_is_made_once_however_many_ask` |
 //! | `:queue` (`false`) | [`Pool::try_get`] | `try_get::at_full_size_it_asks_for_nothing` |
@@ -95,7 +95,7 @@
 //! | `:max_lifetime` | [`Builder::max_lifetime`], less up to a tenth, drawn at birth | `seeds_others::defect_19_lifetime_jitter_is_drawn_anew_at_each_look` |
 //! | `disconnect_all/3` | [`Pool::retire`] | `rotation::retire_spread_over_a_time` |
 //! | `:backoff_min`, `:backoff_max`, `:backoff_type` | not settings: 50 ms to 1 s, doubling, jittered, per pool and not per connection; a waiter cuts it to 50 ms | `outage_counts::dials_and_wakeups_are_few` |
-//! | `:backoff_type` (`:stop`) | no meaning: a pool goes on trying, and tells its callers | `outage::a_pool_without_min_idle_comes_back_though_all_callers_are_refused` |
+//! | `:backoff_type` (`:stop`) | no meaning: a pool goes on trying, and tells its callers | `outage::a_pool_without_min_open_comes_back_though_all_callers_are_refused` |
 //! | `:after_connect`, `:after_connect_timeout` | the end of `connect`, under [`Builder::dial_timeout`]; [`Dial::cut_at_deadline`] ends a handshake that hangs | `hanging_dials::a_handshake_that_hangs_is_cut_at_its_deadline` |
 //! | `:configure` | `connect` itself, which runs anew each time and may read what it likes; [`Pool::replace_manager`] for all at once | `rotation::a_new_manager_serves_those_who_wait_for_the_old_ones_endpoint` |
 //! | `:checkout_retries`, `{:disconnect_and_retry, ...}` | the pool tries the next connection by itself and never repeats a use; [`Lease::stale`] says when you may | `watch::a_leased_one_turns_stale_and_does_not_come_back` |
@@ -120,7 +120,7 @@
 //! | `connectionTestQuery`, `isValid()` | seldom needed: the watch knows first; else [`Manager::on_checkout`] or [`Manager::ping`] | `try_get::it_passes_over_the_dead_and_takes_the_living` |
 //! | `validationTimeout` | the caller's deadline for `on_checkout`, [`Builder::ping_timeout`] for `ping` | `hooks_in_time::a_check_at_checkout_that_overruns_is_cut` |
 //! | the 500 ms bypass window | [`Builder::probe_after`] | `desync::it_is_looked_for_once_it_has_rested_for_probe_after` |
-//! | `minimumIdle` | [`Builder::min_idle`], which counts all that are open, leased ones too | `opening::min_idle_is_kept` |
+//! | `minimumIdle` | [`Builder::min_idle`] | `keeping::min_idle_is_kept_beside_what_is_leased` |
 //! | `maximumPoolSize` | [`Builder::max_size`] | `storm::after_a_storm_all_is_in_its_place` |
 //! | `initializationFailTimeout` | [`Builder::opening`] | `opening::in_vain_it_says_why` |
 //! | `connectionInitSql` | the end of `connect`: its failure is a failed dial | `hanging_dials::a_handshake_that_hangs_is_cut_at_its_deadline_and_counted_as_failed` |

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::counters::Count;
+use super::dialing::Kept;
 use super::duties::reason;
 use crate::error::BuildError;
 use crate::lockfree::bag::{Claim, Cut, Limits};
@@ -37,7 +38,7 @@ impl<M: Manager> Engine<M> {
         let new = self.live.settings();
         self.closer.set_timeout(new.close_timeout);
         // If it is awoken just now, it reads the new settings.
-        let floor = if self.dialing.is_lazy() { 0 } else { new.min_idle };
+        let kept = if self.dialing.is_lazy() { Kept::NONE } else { Kept::by(&new) };
         self.perform(self.bag.limit(|limits| {
             *limits = Limits {
                 max_size: new.max_size,
@@ -45,11 +46,12 @@ impl<M: Manager> Engine<M> {
                 max_waiters: new.max_waiters,
                 handoff_after: nanos(new.handoff_after),
                 // The pace's.
-                floor: limits.floor,
+                min_open: limits.min_open,
+                min_idle: limits.min_idle,
                 dials: limits.dials,
             };
         }));
-        self.perform_all(self.dialing.set_floor(&self.bag, &new, floor));
+        self.perform_all(self.dialing.keep(&self.bag, &new, kept));
         self.perform_all(self.dialing.set_most(&self.bag, &new));
         self.shed_surplus(new.max_size);
         if new.probe_after.is_zero() && !old.probe_after.is_zero() {

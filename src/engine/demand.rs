@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use super::dialing::DialError;
+use super::dialing::{DialError, Kept};
 use crate::error::{BuildError, Cause};
 use crate::manager::Manager;
 
@@ -26,17 +26,23 @@ impl<M: Manager> Engine<M> {
         self.bag.demand().map(|duty| self.perform(duty)).is_some()
     }
 
-    /// Somebody wants connections: a lazy pool keeps `min_idle` from now on.
+    /// Somebody wants connections: a lazy pool keeps connections from now on.
     pub(super) fn awaken(&self) {
         if self.dialing.awaken() {
-            let floor = self.live.settings().min_idle;
-            self.set_floor(floor);
+            self.keep(Kept::by(&self.live.settings()));
         }
     }
 
-    /// Keeps this many connections open from now on.
-    pub(crate) fn set_floor(&self, floor: usize) {
-        self.perform_all(self.dialing.set_floor(&self.bag, &self.live.settings(), floor));
+    /// Keeps this many connections from now on.
+    pub(crate) fn keep(&self, kept: Kept) {
+        self.perform_all(self.dialing.keep(&self.bag, &self.live.settings(), kept));
+    }
+
+    /// Looks whether enough are kept. Callers take them without counting.
+    pub(super) fn look_after_kept(&self) {
+        if self.live.settings().min_idle > 0 {
+            self.perform(self.bag.look_after());
+        }
     }
 
     /// Why no connection can be opened, as far as that is known.

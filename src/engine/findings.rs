@@ -22,6 +22,7 @@ impl<M: Manager> Engine<M> {
         }
         self.counters.saw_idle(self.bag.idle().total());
         self.tell_unpinned();
+        self.look_after_kept();
         self.upkeep.sweep(now, &self.bag, &self.live.settings(), |finding| self.carry_out(finding));
     }
 

@@ -44,6 +44,7 @@ use std::sync::{Arc, Weak};
 use self::closing::Closer;
 use self::counters::Counters;
 use self::dialing::Dialing;
+pub(crate) use self::dialing::Kept;
 use self::live::Live;
 use self::resident::Resident;
 use self::told::Told;
@@ -97,7 +98,8 @@ impl<M: Manager> Engine<M> {
         let limits = Limits {
             max_size: settings.max_size,
             max_closing: settings.max_closing,
-            floor: 0,
+            min_open: 0,
+            min_idle: 0,
             dials: settings.dials_at_once,
             max_waiters: settings.max_waiters,
             handoff_after: nanos(settings.handoff_after),

@@ -220,7 +220,8 @@ impl<T, R: Clone> Bag<T, R> {
         } else if queue.stirred {
             after.bells.extend(self.wake_head(queue));
         }
-        let missing = queue.limits.floor.saturating_sub(queue.occupied(self.capacity()) - queue.dialing());
+        let open = queue.occupied(self.capacity()) - queue.dialing();
+        let missing = queue.limits.min_open.saturating_sub(open).max(self.idle_missing(queue));
         // What is idle is on its way to a waiter; should somebody else be faster, that waiter comes by here again.
         let at_hand = if queue.stirred && !queue.waiting.is_empty() { self.idle.total() } else { 0 };
         let unserved = queue.waiting.len().saturating_sub(at_hand);
@@ -229,6 +230,19 @@ impl<T, R: Clone> Bag<T, R> {
         after.hasten = room.held_back;
         queue.asked &= after.dial.is_empty();
         after
+    }
+
+    /// How many idle ones are missing. Not counted where none are to be kept: the count touches every shard.
+    fn idle_missing(&self, queue: &Queue<R>) -> usize {
+        match queue.limits.min_idle {
+            0 => 0,
+            wanted => wanted.saturating_sub(self.idle.total()),
+        }
+    }
+
+    /// Looks whether enough are kept: for what has been taken since the lock was held last.
+    pub(crate) fn look_after(&self) -> Duty<T> {
+        self.finish(self.lock(), None)
     }
 
     /// The head's bell, if there is something idle for it and it has not been rung for that already.

@@ -68,8 +68,10 @@ pub(crate) struct Limits {
     pub(crate) max_size: usize,
     /// Connections being closed that may be there beside as many as `max_size` allows.
     pub(crate) max_closing: usize,
-    /// Connections to keep open whether anybody waits or not.
-    pub(crate) floor: usize,
+    /// Connections to keep open, used or not.
+    pub(crate) min_open: usize,
+    /// Connections to keep idle beside those that are used.
+    pub(crate) min_idle: usize,
     /// Dials at once; 0 while the policy backs off.
     pub(crate) dials: usize,
     /// Callers that may wait at once.

@@ -118,8 +118,8 @@ impl Weather<'_> {
         let change = fastrand::u32(0..4);
         self.pool
             .reconfigure(|settings| match change {
-                0 => settings.max_size = fastrand::usize(settings.min_idle.max(1)..=8),
-                1 => settings.min_idle = fastrand::usize(0..=settings.max_size),
+                0 => settings.max_size = fastrand::usize(settings.min_open.max(1)..=8),
+                1 => settings.min_open = fastrand::usize(0..=settings.max_size),
                 2 => {
                     settings.max_lifetime = Some(fastrand::u32(20..=80) * MS);
                     settings.idle_timeout = Some(fastrand::u32(10..200) * MS);

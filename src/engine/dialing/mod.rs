@@ -14,7 +14,7 @@ mod error;
 mod job;
 mod keeping;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -38,11 +38,9 @@ use crate::watch::reactor::Reactor;
 pub(crate) struct Dialing {
     pace: Mutex<Pace>,
     book: Mutex<Book>,
-    /// Connections to keep open, once they may be.
-    floor: AtomicUsize,
     /// How often all connections were retired. One whose dial began before the last time is retired too.
     retirements: AtomicU64,
-    /// `Opening::Lazy` before the first caller: `min_idle` is not kept yet.
+    /// `Opening::Lazy` before the first caller: nothing is kept yet.
     lazy: AtomicBool,
     /// The last dial has failed.
     troubled: AtomicBool,
@@ -58,8 +56,24 @@ pub(crate) struct Dialing {
 struct Pace {
     backoff: Backoff,
     keeping: Keeping,
+    kept: Kept,
     /// Nothing is kept just now, because of a pause in the keeping.
     keeps_nothing: bool,
+}
+
+/// Connections that are kept though nobody asks for them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) min_open: usize,
+    pub(crate) min_idle: usize,
+}
+
+impl Kept {
+    pub(crate) const NONE: Kept = Kept { min_open: 0, min_idle: 0 };
+
+    pub(crate) fn by(settings: &Settings) -> Self {
+        Kept { min_open: settings.min_open, min_idle: settings.min_idle }
+    }
 }
 
 impl Dialing {
@@ -68,10 +82,10 @@ impl Dialing {
             pace: Mutex::new(Pace {
                 backoff: Backoff::new(dials_at_once),
                 keeping: Keeping::default(),
+                kept: Kept::NONE,
                 keeps_nothing: false,
             }),
             book: Mutex::default(),
-            floor: AtomicUsize::new(0),
             retirements: AtomicU64::new(0),
             lazy: AtomicBool::new(lazy),
             troubled: AtomicBool::new(false),
@@ -208,10 +222,9 @@ impl Dialing {
         self.change_pace(bag, settings, |pace, _| pace.backoff.set_most(settings.dials_at_once))
     }
 
-    /// So many connections are to be kept open from now on.
-    pub(crate) fn set_floor<T>(&self, bag: &Bag<T, Told>, settings: &Settings, floor: usize) -> [Duty<T>; 2] {
-        // Relaxed: under the pace's lock, as where it is read.
-        self.change_pace(bag, settings, |_, _| self.floor.store(floor, Ordering::Relaxed))
+    /// So many connections are to be kept from now on.
+    pub(crate) fn keep<T>(&self, bag: &Bag<T, Told>, settings: &Settings, kept: Kept) -> [Duty<T>; 2] {
+        self.change_pace(bag, settings, |pace, _| pace.kept = kept)
     }
 
     /// A pause may be over, or a thread free for another dial.
@@ -271,11 +284,12 @@ impl Dialing {
         let Pace { backoff, keeping, .. } = &*pace;
         let fail_fast_after = nanos(settings.fail_fast_after);
         let dials = backoff.dials(now, beside).min(free);
-        // Relaxed: under the pace's lock, as where it is set.
-        let floor = if keeps_nothing { 0 } else { self.floor.load(Ordering::Relaxed) };
+        let kept = if keeps_nothing { Kept::NONE } else { pace.kept };
         // Under the lock, so that an older pace cannot overtake a newer one.
         let refused = bag.refuse(backoff.refusal(now, fail_fast_after, beside));
-        let limited = bag.limit(|limits| (limits.dials, limits.floor) = (dials, floor));
+        let limited = bag.limit(|limits| {
+            (limits.dials, limits.min_open, limits.min_idle) = (dials, kept.min_open, kept.min_idle);
+        });
         let due = backoff.due(now, fail_fast_after, beside).min(keeping.due(now));
         drop(pace);
         if due != NEVER {
@@ -331,7 +345,7 @@ impl Dialing {
 
     /// Whether no caller has come yet to a pool that is lazy.
     pub(crate) fn is_lazy(&self) -> bool {
-        // Relaxed: whoever is first sets the floor, under the bag's lock.
+        // Relaxed: whoever is first sets what is kept, under the pace's lock.
         self.lazy.load(Ordering::Relaxed)
     }
 

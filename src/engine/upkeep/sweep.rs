@@ -141,7 +141,9 @@ impl Sweep {
         // Zero needs no note: those that are looked at on every checkout have one from birth.
         let aged_after = if settings.probe_after.is_zero() { step } else { nanos(settings.probe_after) };
         self.seen.retain(|seen| bag.slot(seen.life.slot).notes().generation() == seen.life.generation);
-        let mut spare = self.seen.len().saturating_sub(settings.min_idle);
+        // Idle ones that may go for having been so for long.
+        let idle = bag.idle().total().saturating_sub(settings.min_idle);
+        let mut spare = idle.min(self.seen.len().saturating_sub(settings.min_open));
         let mut due = NEVER;
         let mut to_ping = Vec::new();
         for (place, seen) in self.seen.iter_mut().enumerate() {
@@ -233,12 +235,20 @@ mod tests {
         let bag: Bag<(), ()> = Bag::new(
             1,
             1,
-            Limits { max_size: 1, max_closing: 1, floor: 0, dials: 1, max_waiters: 1, handoff_after: 0 },
+            Limits {
+                max_size: 1,
+                max_closing: 1,
+                min_open: 0,
+                min_idle: 0,
+                dials: 1,
+                max_waiters: 1,
+                handoff_after: 0,
+            },
         );
         let permit = bag.demand().unwrap().dial.into_iter().next().unwrap();
         let (claim, life) = bag.admit(permit, (), false).unwrap();
         assert!(bag.land(claim, 0, clock::now).is_none());
-        let settings = Settings { min_idle: 0, idle_timeout: Some(LIMIT), ..Settings::usual() };
+        let settings = Settings { min_open: 0, idle_timeout: Some(LIMIT), ..Settings::usual() };
         let mut sweep = Sweep::default();
         sweep.extend([Entrant::new(life, bag.slot(life.slot).last_use(), None, Weak::<[Duplicate; 0]>::new())]);
 

@@ -108,7 +108,15 @@ mod tests {
 
     #[test]
     fn no_reason_is_dropped_under_the_lock() {
-        let limits = Limits { max_size: 1, max_closing: 1, floor: 0, dials: 0, max_waiters: 1, handoff_after: 0 };
+        let limits = Limits {
+            max_size: 1,
+            max_closing: 1,
+            min_open: 0,
+            min_idle: 0,
+            dials: 0,
+            max_waiters: 1,
+            handoff_after: 0,
+        };
         let bag: Arc<Bag<(), Arc<Reason>>> = Arc::new(Bag::new(1, 1, limits));
         let dropped = Arc::new(AtomicUsize::new(0));
         let reason = || Arc::new(Reason { bag: Arc::downgrade(&bag), dropped: Arc::clone(&dropped) });

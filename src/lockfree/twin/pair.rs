@@ -37,7 +37,15 @@ fn index(claim: &Claim) -> usize {
 
 impl Pair {
     pub(super) fn new(shards: usize, capacity: usize, max_size: usize) -> Self {
-        let limits = Limits { max_size, max_closing: usize::MAX, floor: 0, dials: 8, max_waiters: 6, handoff_after: 3 };
+        let limits = Limits {
+            max_size,
+            max_closing: usize::MAX,
+            min_open: 0,
+            min_idle: 0,
+            dials: 8,
+            max_waiters: 6,
+            handoff_after: 3,
+        };
         Pair {
             bag: Bag::new(shards, capacity, limits),
             twin: Twin::new(shards, capacity, limits),
@@ -248,7 +256,7 @@ impl Pair {
         let capacity = self.twin.known.len();
         let change = |limits: &mut Limits| match a % 5 {
             0 => limits.max_size = 1 + b % capacity,
-            1 => limits.floor = b % (capacity + 1),
+            1 => limits.min_open = b % (capacity + 1),
             2 => limits.dials = b % 10,
             3 => limits.max_waiters = b % 10,
             _ => limits.handoff_after = [0, 1, 3, 9, u64::MAX][b % 5],

@@ -338,7 +338,7 @@ impl Twin {
         if self.refused && self.occupied() == self.dialing() {
             self.settled.extend(self.waiting.drain(..).map(|(number, _)| (number, End::Refused)));
         }
-        let missing = self.limits.floor.saturating_sub(self.occupied() - self.dialing());
+        let missing = self.limits.min_open.saturating_sub(self.occupied() - self.dialing());
         let unserved = self.waiting.len().saturating_sub(self.idle.iter().map(BTreeSet::len).sum());
         let dial = self.reserve(self.room(missing.max(unserved).max(usize::from(self.asked))));
         self.asked &= dial.is_empty();
