@@ -196,3 +196,92 @@ fn a_check_at_return_that_overruns_is_cut() {
     drop(pool.get().unwrap());
     overran_once(&pool, &census, &heard);
 }
+
+// ---- the call's own limit ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_first_discard_of_a_pools_life_is_within_the_callers_deadline() {
+    let (manager, log) = sluggish(200 * MS);
+    let pool = Pool::builder(manager).max_size(8).min_idle(8).build().unwrap();
+    assert_eq!(pool.get_timeout(300 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
+    let begun = log.lock().unwrap().len();
+    assert!((1..=2).contains(&begun), "{begun} checks of 200 ms in 300 ms");
+}
+
+#[test]
+fn so_it_is_if_the_hook_alone_takes_longer_than_the_caller_has() {
+    let (manager, log) = sluggish(200 * MS);
+    let pool = Pool::builder(manager).max_size(8).min_idle(8).build().unwrap();
+    assert_eq!(pool.get_timeout(100 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
+    assert_eq!(log.lock().unwrap().len(), 1, "no hook begins after the deadline");
+}
+
+#[test]
+fn so_it_is_of_a_pool_that_has_let_many_pass() {
+    let (log, strict) = (Log::default(), Arc::new(AtomicBool::new(false)));
+    let (writes, judges) = (Arc::clone(&log), Arc::clone(&strict));
+    let manager = Hooked::new(Fake::default()).on_checkout(move |_| {
+        // Asks somebody each time.
+        thread::sleep(MS);
+        if !judges.load(Ordering::SeqCst) {
+            return Ok(Verdict::Keep);
+        }
+        writes.lock().unwrap().push(Instant::now());
+        thread::sleep(200 * MS);
+        Ok(Verdict::Discard)
+    });
+    let pool = Pool::builder(manager).max_size(8).min_idle(8).build().unwrap();
+    for _ in 0..2 {
+        let all: Vec<_> = (0..8).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect();
+        drop(all);
+    }
+    strict.store(true, Ordering::SeqCst);
+    assert_eq!(pool.get_timeout(300 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
+    let begun = log.lock().unwrap().len();
+    assert!((1..=2).contains(&begun), "{begun} checks of 200 ms in 300 ms");
+}
+
+/// A connection to a server that never says a word, whose hook asks it something, once it is armed.
+fn patient(server: &Server, wait_timeout: Duration) -> (Pool<Hooked<TcpManager>>, Arc<AtomicBool>) {
+    let armed = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&armed);
+    let manager = Hooked::new(TcpManager::new(server.address())).on_checkout(move |conn| {
+        thread::sleep(MS);
+        Ok(match ask(conn, &asks) {
+            Ok(1..) => Verdict::Keep,
+            Ok(0) | Err(_) => Verdict::Discard,
+        })
+    });
+    let pool = Pool::builder(manager).max_size(1).min_idle(0).wait_timeout(wait_timeout).build().unwrap();
+    (pool, armed)
+}
+
+#[test]
+fn a_hook_that_hangs_is_cut_at_the_calls_own_limit() {
+    for used_before in [false, true] {
+        let server = Server::mute();
+        let (pool, armed) = patient(&server, 6 * HOPELESS);
+        if used_before {
+            drop(pool.get().unwrap());
+        }
+        armed.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        let kind = pool.get_timeout(50 * MS).map(drop).unwrap_err().kind();
+        assert!(begun.elapsed() < HOPELESS, "not by the pool's wait_timeout of a minute");
+        assert_eq!(kind, GetErrorKind::TimedOut);
+        eventually("counted", || pool.stats().hooks_overran == 1);
+        assert!(pool.get_timeout(HOPELESS).is_ok(), "the next caller has another one");
+    }
+}
+
+#[test]
+fn a_hook_of_a_caller_who_does_not_wait_is_cut_at_the_pools_wait_timeout() {
+    let server = Server::mute();
+    let (pool, armed) = patient(&server, 50 * MS);
+    drop(pool.get_timeout(HOPELESS).unwrap());
+    armed.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    assert_eq!(pool.try_get().map(drop).unwrap_err().kind(), GetErrorKind::Busy);
+    assert!(begun.elapsed() < HOPELESS);
+    eventually("counted", || pool.stats().hooks_overran == 1);
+}

@@ -1,5 +1,6 @@
 //! A manager around another that follows each of its connections from its opening to its end.
 
+use std::any::Any;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -169,6 +170,10 @@ impl<M: Manager> Manager for Counting<M> {
         Ok(Counted { inner, tag: self.census.born() })
     }
 
+    fn is_permanent(&self, error: &M::Error) -> bool {
+        self.inner.is_permanent(error)
+    }
+
     fn watch(&self, connection: &Self::Connection, on: &mut Watch<'_>) {
         self.inner.watch(&connection.inner, on);
     }
@@ -187,6 +192,10 @@ impl<M: Manager> Manager for Counting<M> {
 
     fn ping(&self, connection: &mut Self::Connection) -> Result<(), M::Error> {
         self.inner.ping(&mut connection.inner)
+    }
+
+    fn on_error(&self, connection: &mut Self::Connection, error: &dyn Any) -> Verdict {
+        self.inner.on_error(&mut connection.inner, error)
     }
 
     fn on_return(&self, connection: &mut Self::Connection, how: Outcome) -> Verdict {

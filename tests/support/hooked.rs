@@ -1,10 +1,13 @@
 //! A manager around another, some of whose hooks are the test's.
 
+use std::any::Any;
 use std::time::Duration;
 
 use corepool::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
 
 type OnReturn<C> = Box<dyn Fn(&mut C, Outcome) -> Verdict + Send + Sync>;
+type OnError<C> = Box<dyn Fn(&mut C, &dyn Any) -> Verdict + Send + Sync>;
+type IsPermanent<E> = Box<dyn Fn(&E) -> bool + Send + Sync>;
 type OnIdleData<C> = Box<dyn Fn(&mut C, &[u8]) -> Verdict + Send + Sync>;
 type BeforeClose<C> = Box<dyn Fn(&mut C, CloseReason) + Send + Sync>;
 type BeforeWatch<C> = Box<dyn Fn(&C) + Send + Sync>;
@@ -16,6 +19,8 @@ type Ping<C, E> = Box<dyn Fn(&mut C) -> Result<(), E> + Send + Sync>;
 pub(crate) struct Hooked<M: Manager> {
     inner: M,
     on_return: Option<OnReturn<M::Connection>>,
+    on_error: Option<OnError<M::Connection>>,
+    is_permanent: Option<IsPermanent<M::Error>>,
     on_idle_data: Option<OnIdleData<M::Connection>>,
     before_close: Option<BeforeClose<M::Connection>>,
     before_watch: Option<BeforeWatch<M::Connection>>,
@@ -30,6 +35,8 @@ impl<M: Manager> Hooked<M> {
         Hooked {
             inner,
             on_return: None,
+            on_error: None,
+            is_permanent: None,
             on_idle_data: None,
             before_close: None,
             before_watch: None,
@@ -45,6 +52,19 @@ impl<M: Manager> Hooked<M> {
         hook: impl Fn(&mut M::Connection, Outcome) -> Verdict + Send + Sync + 'static,
     ) -> Self {
         self.on_return = Some(Box::new(hook));
+        self
+    }
+
+    pub(crate) fn on_error(
+        mut self,
+        hook: impl Fn(&mut M::Connection, &dyn Any) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        self.on_error = Some(Box::new(hook));
+        self
+    }
+
+    pub(crate) fn is_permanent(mut self, hook: impl Fn(&M::Error) -> bool + Send + Sync + 'static) -> Self {
+        self.is_permanent = Some(Box::new(hook));
         self
     }
 
@@ -122,6 +142,21 @@ impl<M: Manager> Manager for Hooked<M> {
         match &self.on_return {
             Some(hook) => hook(connection, how),
             None => self.inner.on_return(connection, how),
+        }
+    }
+
+    fn is_permanent(&self, error: &M::Error) -> bool {
+        match &self.is_permanent {
+            Some(hook) => hook(error),
+            None => self.inner.is_permanent(error),
+        }
+    }
+
+    fn on_error(&self, connection: &mut M::Connection, error: &dyn Any) -> Verdict {
+        match &self.on_error {
+            Some(hook) => hook(connection, error),
+            // Not straight to the manager inside, whose default would pass this one's `on_return` by.
+            None => self.on_return(connection, Outcome::Failed),
         }
     }
 
