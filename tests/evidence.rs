@@ -36,7 +36,7 @@ fn an_old_outage_refuses_no_new_caller() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.fail("nobody is at home");
-    let builder = Pool::builder(fake).max_size(4).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(fake).max_size(4).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(50 * MS).build().unwrap();
     eventually("down", || pool.get_timeout(HOPELESS).is_err_and(|error| error.kind() == GetErrorKind::Down));
     falls_silent(&pool);
@@ -48,7 +48,7 @@ fn an_old_outage_refuses_no_new_caller() {
 fn an_old_outage_refuses_no_new_caller_on_real_sockets() {
     let server = Server::echo();
     server.stop();
-    let builder = Pool::builder(TcpManager::new(server.address())).max_size(4).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(TcpManager::new(server.address())).max_size(4).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(50 * MS).build().unwrap();
     assert_eq!(pool.get_timeout(HOPELESS).map(drop).unwrap_err().kind(), GetErrorKind::Down);
     falls_silent(&pool);
@@ -61,7 +61,7 @@ fn a_caller_after_a_silence_is_told_what_its_own_dial_found() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.fail("nobody is at home");
-    let builder = Pool::builder(fake).max_size(4).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(fake).max_size(4).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(50 * MS).build().unwrap();
     assert_eq!(pool.get_timeout(HOPELESS).map(drop).unwrap_err().kind(), GetErrorKind::Down);
     falls_silent(&pool);
@@ -77,7 +77,7 @@ fn nor_does_one_in_which_nobody_asked_again() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.fail("nobody is at home");
-    let builder = Pool::builder(fake).max_size(4).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(fake).max_size(4).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(50 * MS).build().unwrap();
     // One request while the port is closed, which does not even wait for the answer.
     let _ = pool.get_timeout(MS);
@@ -104,7 +104,7 @@ fn few(lasted: Duration) -> usize {
 #[test]
 fn build_fails_at_once_with_an_error_that_is_permanent() {
     let (manager, script) = locked_out();
-    let builder = Pool::builder(manager).max_size(4).min_idle(4).opening(Opening::Wait(6 * HOPELESS));
+    let builder = Pool::builder(manager).max_size(4).min_open(4).opening(Opening::Wait(6 * HOPELESS));
     let error = builder.build().map(drop).unwrap_err();
     let BuildError::Opening { open: 0, waited, .. } = &error else { panic!("{error:?}") };
     assert!(*waited < HOPELESS, "{waited:?}");
@@ -115,7 +115,7 @@ fn build_fails_at_once_with_an_error_that_is_permanent() {
 #[test]
 fn callers_fail_at_once_with_it_and_nobody_hurries() {
     let (manager, script) = locked_out();
-    let builder = Pool::builder(manager).max_size(8).min_idle(2).opening(Opening::Lazy);
+    let builder = Pool::builder(manager).max_size(8).min_open(2).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(10 * HOPELESS).wait_timeout(10 * HOPELESS).build().unwrap();
     let begun = Instant::now();
     // Those who wait for the first dial as well as those who come later.
@@ -142,7 +142,7 @@ fn callers_fail_at_once_with_it_and_nobody_hurries() {
 fn the_pauses_after_it_grow_to_backoff_max() {
     let dials = |longest: Duration| {
         let (manager, script) = locked_out();
-        let builder = Pool::builder(manager).max_size(1).min_idle(1).opening(Opening::Background);
+        let builder = Pool::builder(manager).max_size(1).min_open(1).opening(Opening::Background);
         let _pool = builder.backoff_max(longest).build().unwrap();
         eventually("some dials", || script.dials() >= 5);
         let attempts = script.attempts();
@@ -162,12 +162,12 @@ fn the_pauses_after_it_grow_to_backoff_max() {
 #[test]
 fn replace_manager_resets() {
     let (manager, script) = locked_out();
-    let pool = Pool::builder(manager).max_size(4).min_idle(2).opening(Opening::Background).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(2).opening(Opening::Background).build().unwrap();
     eventually("the pauses have grown", || script.attempts().last().is_some_and(|(_, number)| *number >= 4));
     assert_eq!(pool.get_timeout(HOPELESS).map(drop).unwrap_err().kind(), GetErrorKind::Down);
     pool.replace_manager(Hooked::new(Fake::default()), Duration::ZERO);
     assert!(pool.get_timeout(HOPELESS).is_ok(), "the first who comes");
-    eventually("min_idle", || pool.stats().idle == 2);
+    eventually("min_open", || pool.stats().idle == 2);
     comes_to_rest(&pool);
 }
 
@@ -175,7 +175,7 @@ fn replace_manager_resets() {
 fn while_something_is_open_callers_wait_for_it() {
     let (manager, script) = locked_out();
     script.open();
-    let pool = Pool::builder(manager).max_size(2).min_idle(1).build().unwrap();
+    let pool = Pool::builder(manager).max_size(2).min_open(1).build().unwrap();
     let lease = pool.get().unwrap();
     script.fail("wrong password");
     thread::scope(|scope| {
@@ -198,7 +198,8 @@ fn a_question_that_panics_is_a_no() {
         asks.store(true, Ordering::SeqCst);
         panic!("{}: is it permanent?", support::ON_PURPOSE)
     });
-    let pool = Pool::builder(manager).max_size(1).opening(Opening::Lazy).fail_fast_after(10 * HOPELESS).build().unwrap();
+    let pool =
+        Pool::builder(manager).max_size(1).opening(Opening::Lazy).fail_fast_after(10 * HOPELESS).build().unwrap();
     assert_eq!(pool.get_timeout(200 * MS).map(drop).unwrap_err().kind(), GetErrorKind::TimedOut);
     assert!(asked.load(Ordering::SeqCst));
 }

@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corepool::{CloseReason, Dial, Event, GetErrorKind, Manager, Opening, Pool, TcpManager, Verdict, Watch};
-use support::{Fake, FakeError, HOPELESS, Heard, Hooked, ON_PURPOSE, comes_to_rest, error_with_a_cause, eventually, hush};
+use support::{
+    Fake, FakeError, HOPELESS, Heard, Hooked, ON_PURPOSE, comes_to_rest, error_with_a_cause, eventually, hush,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -31,7 +33,7 @@ fn choosy(hook: impl Fn() -> Verdict + Send + Sync + 'static) -> Hooked<Fake> {
 /// Callers get no connection, are told this cause, and make few dials, each of which has failed or is yet to be shown to a caller.
 #[track_caller]
 fn is_no_success(manager: Hooked<Fake>, kinds: &[GetErrorKind], cause: &str) {
-    let builder = Pool::builder(manager).max_size(4).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(manager).max_size(4).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
     let begun = Instant::now();
     // One caller who waits, and many who do not wait long.
@@ -105,7 +107,10 @@ fn refuse_closes_the_connection_and_tells_this_caller_alone() {
     });
     let pool = Pool::builder(manager).max_size(1).observer(heard.clone()).build().unwrap();
     let error = pool.get().map(drop).unwrap_err();
-    assert_eq!((error.kind(), error.cause().unwrap().to_string().as_str()), (GetErrorKind::Refused, "an expired token"));
+    assert_eq!(
+        (error.kind(), error.cause().unwrap().to_string().as_str()),
+        (GetErrorKind::Refused, "an expired token")
+    );
     assert_eq!(pool.stats().closed(CloseReason::Discarded), 1);
     eventually("the observer is told why", || {
         heard.count(|event| {
@@ -137,7 +142,7 @@ fn one_that_was_used_and_is_discarded_later_is_replaced_at_once_and_no_failure()
 fn one_whose_first_ping_fails() {
     let heard = Heard::default();
     let manager = Hooked::new(Fake::default()).ping(|_| Err(FakeError("no sign of life")));
-    let builder = Pool::builder(manager).max_size(4).min_idle(2).opening(Opening::Background);
+    let builder = Pool::builder(manager).max_size(4).min_open(2).opening(Opening::Background);
     let builder = builder.ping_interval(Some(10 * MS)).fail_fast_after(LATE).observer(heard.clone());
     let (begun, pool) = (Instant::now(), builder.build().unwrap());
     eventually("many have failed", || pool.stats().dials_failed >= 6);
@@ -215,7 +220,7 @@ impl Manager for Deaf {
 #[test]
 fn one_whose_peer_sends_before_it_is_asked() {
     let (address, accepted) = talkative();
-    let builder = Pool::builder(Deaf(address)).max_size(4).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(Deaf(address)).max_size(4).min_open(0).opening(Opening::Lazy);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
     let begun = Instant::now();
     for _ in 0..20 {
@@ -223,10 +228,7 @@ fn one_whose_peer_sends_before_it_is_asked() {
         assert_eq!(error.kind(), GetErrorKind::TimedOut);
     }
     let error = error_with_a_cause(&pool, 200 * MS);
-    assert_eq!(
-        error.cause().unwrap().to_string(),
-        "the peer sends before it is asked: read its greeting in `connect`"
-    );
+    assert_eq!(error.cause().unwrap().to_string(), "the peer sends before it is asked: read its greeting in `connect`");
     let (dials, most) = (accepted.load(Ordering::SeqCst), paced(begun.elapsed()));
     assert!(dials <= most, "{dials} dials, and no more than {most} should be");
     assert!(pool.stats().dials_failed > 0 && pool.stats().closed(CloseReason::IdleData) > 0, "{}", pool.stats());
@@ -235,7 +237,7 @@ fn one_whose_peer_sends_before_it_is_asked() {
 #[test]
 fn six_bytes_after_accept_make_few_dials_for_twenty_uses() {
     let (address, accepted) = talkative();
-    let builder = Pool::builder(TcpManager::new(address)).max_size(4).min_idle(1).opening(Opening::Background);
+    let builder = Pool::builder(TcpManager::new(address)).max_size(4).min_open(1).opening(Opening::Background);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
     let begun = Instant::now();
     for _ in 0..20 {

@@ -35,7 +35,7 @@ fn where_nobody_may_wait() {
 
 #[test]
 fn where_nobody_may_wait_and_nothing_is_kept() {
-    let builder = Pool::builder(Fake::default()).max_size(8).max_waiters(0).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(Fake::default()).max_size(8).max_waiters(0).min_open(0).opening(Opening::Lazy);
     grows_to(&builder.build().unwrap(), 8, GetErrorKind::Refused);
 }
 
@@ -43,7 +43,7 @@ fn where_nobody_may_wait_and_nothing_is_kept() {
 fn where_the_manager_lets_nobody_wait() {
     for opening in [Opening::Lazy, Opening::Background] {
         let manager = Hooked::new(Fake::default()).on_wait(|_| Err(FakeError("overloaded")));
-        let pool = Pool::builder(manager).max_size(8).min_idle(0).opening(opening).build().unwrap();
+        let pool = Pool::builder(manager).max_size(8).min_open(0).opening(opening).build().unwrap();
         grows_to(&pool, 8, GetErrorKind::Refused);
     }
 }
@@ -52,13 +52,13 @@ fn where_the_manager_lets_nobody_wait() {
 fn where_the_managers_word_on_waiting_is_a_panic() {
     support::hush();
     let manager = Hooked::new(Fake::default()).on_wait(|_| panic!("{}: at the door", support::ON_PURPOSE));
-    let pool = Pool::builder(manager).max_size(4).min_idle(0).opening(Opening::Lazy).build().unwrap();
+    let pool = Pool::builder(manager).max_size(4).min_open(0).opening(Opening::Lazy).build().unwrap();
     grows_to(&pool, 4, GetErrorKind::Refused);
 }
 
 #[test]
 fn where_nobody_waits_by_choice() {
-    let builder = Pool::builder(Fake::default()).max_size(8).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(Fake::default()).max_size(8).min_open(0).opening(Opening::Lazy);
     let pool = builder.wait_timeout(Duration::ZERO).build().unwrap();
     let mut leases = Vec::new();
     eventually("as many leases as connections", || {
@@ -74,7 +74,7 @@ fn those_who_are_refused_make_no_more_dials_than_there_is_room() {
     let script = fake.script.clone();
     script.hang();
     let (manager, census) = Counting::new(fake);
-    let builder = Pool::builder(manager).max_size(3).max_waiters(0).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(manager).max_size(3).max_waiters(0).min_open(0).opening(Opening::Lazy);
     let pool = builder.build().unwrap();
     for _ in 0..1_000 {
         assert_eq!(pool.get_timeout(MS).map(drop).unwrap_err().kind(), GetErrorKind::Refused);

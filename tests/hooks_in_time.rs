@@ -202,7 +202,7 @@ fn a_check_at_return_that_overruns_is_cut() {
 #[test]
 fn the_first_discard_of_a_pools_life_is_within_the_callers_deadline() {
     let (manager, log) = sluggish(200 * MS);
-    let pool = Pool::builder(manager).max_size(8).min_idle(8).build().unwrap();
+    let pool = Pool::builder(manager).max_size(8).min_open(8).build().unwrap();
     assert_eq!(pool.get_timeout(300 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
     let begun = log.lock().unwrap().len();
     assert!((1..=2).contains(&begun), "{begun} checks of 200 ms in 300 ms");
@@ -211,7 +211,7 @@ fn the_first_discard_of_a_pools_life_is_within_the_callers_deadline() {
 #[test]
 fn so_it_is_if_the_hook_alone_takes_longer_than_the_caller_has() {
     let (manager, log) = sluggish(200 * MS);
-    let pool = Pool::builder(manager).max_size(8).min_idle(8).build().unwrap();
+    let pool = Pool::builder(manager).max_size(8).min_open(8).build().unwrap();
     assert_eq!(pool.get_timeout(100 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
     assert_eq!(log.lock().unwrap().len(), 1, "no hook begins after the deadline");
 }
@@ -230,7 +230,7 @@ fn so_it_is_of_a_pool_that_has_let_many_pass() {
         thread::sleep(200 * MS);
         Ok(Verdict::Discard)
     });
-    let pool = Pool::builder(manager).max_size(8).min_idle(8).build().unwrap();
+    let pool = Pool::builder(manager).max_size(8).min_open(8).build().unwrap();
     for _ in 0..2 {
         let all: Vec<_> = (0..8).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect();
         drop(all);
@@ -252,7 +252,7 @@ fn patient(server: &Server, wait_timeout: Duration) -> (Pool<Hooked<TcpManager>>
             Ok(0) | Err(_) => Verdict::Discard,
         })
     });
-    let pool = Pool::builder(manager).max_size(1).min_idle(0).wait_timeout(wait_timeout).build().unwrap();
+    let pool = Pool::builder(manager).max_size(1).min_open(0).wait_timeout(wait_timeout).build().unwrap();
     (pool, armed)
 }
 

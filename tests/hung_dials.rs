@@ -88,7 +88,7 @@ impl Manager for Swallowing {
 /// Has this many dials hang, past their time.
 fn swallowed(manager: Swallowing, dials_at_once: usize) -> Pool<Swallowing> {
     let abyss = Arc::clone(&manager.0);
-    let builder = Pool::builder(manager).max_size(8).min_idle(0).dials_at_once(dials_at_once).opening(Opening::Lazy);
+    let builder = Pool::builder(manager).max_size(8).min_open(0).dials_at_once(dials_at_once).opening(Opening::Lazy);
     let pool = builder.dial_timeout(50 * MS).fail_fast_after(LATE).build().unwrap();
     thread::scope(|scope| {
         (0..dials_at_once).for_each(|_| {
@@ -146,7 +146,7 @@ fn a_listener_that_accepts_and_says_nothing_and_then_is_healthy_is_found_again()
             keeps.lock().unwrap().push(stream);
         }
     });
-    let builder = Pool::builder(Greeted(address)).max_size(8).min_idle(0).opening(Opening::Lazy);
+    let builder = Pool::builder(Greeted(address)).max_size(8).min_open(0).opening(Opening::Lazy);
     let pool = builder.dial_timeout(50 * MS).fail_fast_after(LATE).build().unwrap();
     thread::scope(|scope| {
         (0..8).for_each(|_| {
@@ -208,7 +208,7 @@ fn the_pauses_between_probes_beside_hung_dials_grow() {
 fn retire_heals_at_once_beside_dials_that_hang() {
     for dial_timeout in [LATE, 50 * MS] {
         let (manager, mouth) = abyss();
-        let builder = Pool::builder(manager).max_size(4).min_idle(4).opening(Opening::Background);
+        let builder = Pool::builder(manager).max_size(4).min_open(4).opening(Opening::Background);
         let pool = builder.dial_timeout(dial_timeout).fail_fast_after(LATE).build().unwrap();
         eventually("four hang", || mouth.0.hanging() == 4);
         mouth.0.heal();
@@ -224,7 +224,7 @@ fn replace_manager_heals_at_once_beside_dials_that_hang() {
         let (manager, mouth) = abyss();
         let (other, other_mouth) = abyss();
         other_mouth.0.heal();
-        let builder = Pool::builder(manager).max_size(4).min_idle(4).opening(Opening::Background);
+        let builder = Pool::builder(manager).max_size(4).min_open(4).opening(Opening::Background);
         let pool = builder.dial_timeout(dial_timeout).fail_fast_after(LATE).build().unwrap();
         eventually("four hang", || mouth.0.hanging() >= 4);
         pool.replace_manager(other, Duration::ZERO);
@@ -298,7 +298,7 @@ fn what_is_to_end_a_dial_is_dropped_uncalled_when_connect_returns_in_time() {
             });
             if succeeds { Ok(()) } else { Err(FakeError("no")) }
         });
-        let builder = Pool::builder(manager).max_size(1).min_idle(0).opening(Opening::Lazy).dial_timeout(HOPELESS);
+        let builder = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy).dial_timeout(HOPELESS);
         let pool = builder.build().unwrap();
         let served = pool.get_timeout(200 * MS).is_ok();
         assert_eq!(served, succeeds);

@@ -36,7 +36,7 @@ fn every_timeout_tells_of_dials_under_way_and_the_age_of_the_oldest() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let builder = Pool::builder(fake).max_size(4).min_idle(0).opening(Opening::Lazy).dial_timeout(LATE);
+    let builder = Pool::builder(fake).max_size(4).min_open(0).opening(Opening::Lazy).dial_timeout(LATE);
     let pool = builder.build().unwrap();
     let error = pool.get_timeout(30 * MS).map(drop).unwrap_err();
     assert_eq!(error.kind(), GetErrorKind::TimedOut);
@@ -54,7 +54,7 @@ fn a_build_in_vain_tells_of_dials_under_way_and_the_age_of_the_oldest() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let builder = Pool::builder(fake).max_size(4).min_idle(2).opening(Opening::Wait(50 * MS)).dial_timeout(LATE);
+    let builder = Pool::builder(fake).max_size(4).min_open(2).opening(Opening::Wait(50 * MS)).dial_timeout(LATE);
     let error = builder.build().map(drop).unwrap_err();
     assert_eq!(
         without_numbers(&error.to_string()),
@@ -73,11 +73,9 @@ fn a_failed_dial_is_told_beside_one_that_is_under_way() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.fail("nobody is at home");
-    let builder = Pool::builder(fake).max_size(4).min_idle(0).opening(Opening::Lazy).dial_timeout(LATE);
+    let builder = Pool::builder(fake).max_size(4).min_open(0).opening(Opening::Lazy).dial_timeout(LATE);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
-    eventually("one has failed", || {
-        pool.get_timeout(20 * MS).is_err_and(|error| error.cause().is_some())
-    });
+    eventually("one has failed", || pool.get_timeout(20 * MS).is_err_and(|error| error.cause().is_some()));
     script.hang();
     eventually("another hangs", || {
         let _ = pool.try_get();
@@ -128,7 +126,7 @@ fn end(over: &(Mutex<bool>, Condvar)) {
 fn a_dial_older_than_a_second_does_not_count_as_the_next_callers() {
     let manager = Stubborn::default();
     let (over, back) = (Arc::clone(&manager.over), Arc::clone(&manager.back));
-    let builder = Pool::builder(manager).max_size(2).min_idle(0).opening(Opening::Lazy).dial_timeout(LATE);
+    let builder = Pool::builder(manager).max_size(2).min_open(0).opening(Opening::Lazy).dial_timeout(LATE);
     let pool = builder.build().unwrap();
     assert_eq!(pool.get_timeout(20 * MS).map(drop).unwrap_err().kind(), GetErrorKind::TimedOut);
     // It is the second caller's until it is a second old.
@@ -143,7 +141,7 @@ fn a_dial_older_than_a_second_does_not_count_as_the_next_callers() {
 fn nor_as_that_of_one_who_waits_for_it_since_it_began() {
     let manager = Stubborn::default();
     let (over, back) = (Arc::clone(&manager.over), Arc::clone(&manager.back));
-    let builder = Pool::builder(manager).max_size(2).min_idle(0).opening(Opening::Lazy).dial_timeout(LATE);
+    let builder = Pool::builder(manager).max_size(2).min_open(0).opening(Opening::Lazy).dial_timeout(LATE);
     let pool = builder.build().unwrap();
     assert!(pool.get_timeout(HOPELESS).is_ok(), "{}", pool.stats());
     assert!(!back.load(Ordering::SeqCst));
@@ -155,7 +153,7 @@ fn nor_as_that_of_one_who_waits_for_it_since_it_began() {
 fn one_caller_after_another_each_with_little_time_is_served_in_the_end() {
     let manager = Stubborn::default();
     let over = Arc::clone(&manager.over);
-    let builder = Pool::builder(manager).max_size(2).min_idle(0).opening(Opening::Lazy).dial_timeout(LATE);
+    let builder = Pool::builder(manager).max_size(2).min_open(0).opening(Opening::Lazy).dial_timeout(LATE);
     let pool = builder.build().unwrap();
     eventually("one of them is served", || pool.get_timeout(50 * MS).is_ok());
     end(&over);
@@ -175,7 +173,7 @@ fn try_get_has_its_own_words_for_each_emptiness() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
-    let builder = Pool::builder(fake).max_size(1).min_idle(0).opening(Opening::Lazy).dial_timeout(LATE);
+    let builder = Pool::builder(fake).max_size(1).min_open(0).opening(Opening::Lazy).dial_timeout(LATE);
     let pool = builder.fail_fast_after(MS).build().unwrap();
     assert_eq!(said(&pool), "no connection is open yet");
     script.fail("down");
@@ -209,7 +207,7 @@ fn closes_under_way_are_told_and_counted() {
     let manager = support::Hooked::new(Fake::default()).before_close(move |_, _| {
         drop(waits.1.wait_while(waits.0.lock().unwrap(), |open| !*open).unwrap());
     });
-    let builder = Pool::builder(manager).max_size(1).min_idle(0).max_closing(4).close_timeout(LATE);
+    let builder = Pool::builder(manager).max_size(1).min_open(0).max_closing(4).close_timeout(LATE);
     let pool = builder.build().unwrap();
     (0..3).for_each(|_| corepool::Lease::discard(pool.get_timeout(HOPELESS).unwrap()));
     assert_eq!(pool.stats().closing, 3);
