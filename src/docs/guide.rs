@@ -95,7 +95,7 @@
 //! | `:max_lifetime` | [`Builder::max_lifetime`], less up to a tenth, drawn at birth | `seeds_others::defect_19_lifetime_jitter_is_drawn_anew_at_each_look` |
 //! | `disconnect_all/3` | [`Pool::retire`] | `rotation::retire_spread_over_a_time` |
 //! | `:backoff_min`, `:backoff_max`, `:backoff_type` | not settings: 50 ms to 1 s, doubling, jittered, per pool and not per connection; a waiter cuts it to 50 ms | `outage_counts::dials_and_wakeups_are_few` |
-//! | `:backoff_type` (`:stop`) | no meaning: a pool goes on trying, and tells its callers | `outage::a_pool_without_min_open_comes_back_though_all_callers_are_refused` |
+//! | `:backoff_type` (`:stop`) | [`Manager::is_permanent`]: a pool goes on trying, ever more rarely, and tells its callers | `evidence::build_fails_at_once_with_an_error_that_is_permanent` |
 //! | `:after_connect`, `:after_connect_timeout` | the end of `connect`, under [`Builder::dial_timeout`]; [`Dial::cut_at_deadline`] ends a handshake that hangs | `hanging_dials::a_handshake_that_hangs_is_cut_at_its_deadline` |
 //! | `:configure` | `connect` itself, which runs anew each time and may read what it likes; [`Pool::replace_manager`] for all at once | `rotation::a_new_manager_serves_those_who_wait_for_the_old_ones_endpoint` |
 //! | `:checkout_retries`, `{:disconnect_and_retry, ...}` | the pool tries the next connection by itself and never repeats a use; [`Lease::stale`] says when you may | `watch::a_leased_one_turns_stale_and_does_not_come_back` |
