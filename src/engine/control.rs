@@ -55,7 +55,9 @@ impl<M: Manager> Engine<M> {
         self.perform_all(self.dialing.set_most(&self.bag, &new));
         self.shed_surplus(new.max_size);
         if new.probe_after.is_zero() && !old.probe_after.is_zero() {
-            self.bag.lives().iter().for_each(|(life, _)| {
+            let looked_at = self.upkeep.sockets();
+            let with_sockets = looked_at.iter().filter(|(_, sockets)| sockets.iter().any(Duplicate::is_socket));
+            with_sockets.for_each(|(life, _)| {
                 self.bag.note(*life, Notes::PROBE);
             });
         }

@@ -15,7 +15,6 @@ use crate::lockfree::bits::{Life, Notes};
 use crate::manager::{CloseReason, Manager};
 use crate::observe::Event;
 use crate::os::clock;
-use crate::watch::source::Interest;
 
 impl<M: Manager> Landing<M> for Engine<M> {
     fn opened(&self, attempt: Attempt, resident: Resident<M>) {
@@ -100,7 +99,7 @@ impl<M: Manager> Engine<M> {
             match reactor.watch(&resident.sockets, place, self.me.clone(), life.to_word()) {
                 Ok(registration) => resident.registrations.push(registration),
                 // A socket that nobody watches is looked at on every checkout.
-                Err(_) if socket.interest == Interest::HangUp => {
+                Err(_) if socket.is_socket() => {
                     self.bag.note(life, Notes::PROBE);
                 }
                 Err(_) => {}

@@ -114,10 +114,12 @@ impl Upkeep {
     /// Has these retired, the first at once and the last after `over`.
     pub(crate) fn retire(&self, lives: &[Life], over: u64) {
         let now = clock::now();
+        // Before the lock, for which a sweep may wait.
+        let places = lives.iter().copied().zip(0..).collect();
         {
             let mut sweep = lock(&self.sweep);
             sweep.extend(std::mem::take(&mut *lock(&self.entrants)));
-            sweep.retire(lives, now, over);
+            sweep.retire(&places, now, over);
         }
         self.sweep_by(now);
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::lockfree::bag::{Bag, Use};
 use crate::lockfree::bits::{Life, Notes};
 use crate::os::clock::{self, NEVER, nanos};
-use crate::settings::Settings;
+use crate::settings::{PINGS_AT_ONCE, Settings};
 use crate::watch::duplicate::Duplicate;
 
 /// A connection that was opened, for the sweep to keep an eye on.
@@ -76,7 +76,25 @@ pub(crate) enum Finding {
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
     seen: Vec<Seen>,
+    /// Where to go on: a sweep over very many takes several goes.
+    next: usize,
+    /// When to look again, as far as this sweep has found.
+    due: u64,
+    /// How many may still go for having been idle for long.
+    spare: usize,
+    /// Those to be pinged: since when, and where they are.
+    to_ping: Vec<(u64, usize)>,
 }
+
+/// One go, in nanoseconds as guessed by what follows: other pools have their deadlines on the same reactor.
+const GO: u64 = 2_000_000;
+
+/// A look at one connection, and how much longer it takes for each shard.
+const LOOK: u64 = 100;
+const SHARD: u64 = 2;
+
+/// What is found is worth so many looks.
+const FINDING: u64 = 50;
 
 /// The longest time from sweep to sweep while anything is in use.
 const USUAL: Duration = Duration::from_secs(1);
@@ -117,17 +135,17 @@ impl Sweep {
     }
 
     /// These are to be retired, the first at once and the last after `over`.
-    pub(crate) fn retire(&mut self, lives: &[Life], now: u64, over: u64) {
-        let places: HashMap<Life, usize> = lives.iter().copied().zip(0..).collect();
+    pub(crate) fn retire(&mut self, places: &HashMap<Life, usize>, now: u64, over: u64) {
         for seen in &mut self.seen {
             if let Some(place) = places.get(&seen.life) {
-                let turn = (over as u128 * *place as u128 / lives.len() as u128) as u64;
+                let turn = (over as u128 * *place as u128 / places.len() as u128) as u64;
                 seen.retires = seen.retires.min(now.saturating_add(turn));
             }
         }
     }
 
-    /// Looks at all connections, and tells `found` what has to be done; at most `pings` are to be pinged. Returns when to look again.
+    /// Looks at all connections, and tells `found` what has to be done; at most `pings` are to be pinged. Returns when to look again:
+    /// at once, if there were too many for one go.
     pub(crate) fn run<T, R: Clone>(
         &mut self,
         now: u64,
@@ -136,89 +154,113 @@ impl Sweep {
         pings: usize,
         mut found: impl FnMut(Finding),
     ) -> u64 {
-        let step = Self::step(settings);
-        let idle_timeout = settings.idle_timeout.map_or(NEVER, nanos);
-        // Zero needs no note: those that are looked at on every checkout have one from birth.
-        let aged_after = if settings.probe_after.is_zero() { step } else { nanos(settings.probe_after) };
-        self.seen.retain(|seen| bag.slot(seen.life.slot).notes().generation() == seen.life.generation);
-        // Idle ones that may go for having been so for long.
-        let idle = bag.idle().total().saturating_sub(settings.min_idle);
-        let mut spare = idle.min(self.seen.len().saturating_sub(settings.min_open));
-        let mut due = NEVER;
-        let mut to_ping = Vec::new();
-        for (place, seen) in self.seen.iter_mut().enumerate() {
-            let slot = bag.slot(seen.life.slot);
-            if slot.notes().is_leaving() {
-                // Whoever holds it will read the note.
-                continue;
-            }
-            if seen.expires.min(seen.retires) <= now {
-                found(Finding::Leave(seen.life, seen.retires <= now));
-                continue;
-            }
-            due = due.min(seen.expires).min(seen.retires);
-            // The uses before the idle word: a use that ends between the two is a change to the next look.
-            let last_use = slot.last_use();
-            let is_idle = bag.is_idle(seen.life.slot);
-            if !is_idle && !last_use.is_callers() {
-                // Between two owners, parked, or out for a ping, which resets no age.
-                due = due.min(now.saturating_add(step));
-                continue;
-            }
-            if (last_use, is_idle) != (seen.last_use, seen.idle) {
-                // The clock after the look: `now` may be older than what was seen, and nothing may end before its time.
-                (seen.last_use, seen.idle, seen.since) = (last_use, is_idle, clock::now());
-                seen.reported = false;
-                due = due.min(now.saturating_add(step));
-                continue;
-            }
-            // A connection may be younger than this tick.
-            let lasted = now.saturating_sub(seen.since);
-            // Also when leased: its return clears the notes, and says so, and until then nothing can age.
-            for (after, flag) in [(step, Notes::RESTED), (aged_after, Notes::AGED)] {
-                if lasted >= after {
-                    bag.note(seen.life, flag);
-                } else {
-                    due = due.min(seen.since.saturating_add(after));
-                }
-            }
-            if !is_idle {
-                let limit = match last_use.is_in_hook() {
-                    // A pool whose callers do not wait says nothing of how long a hook may take.
-                    true if settings.wait_timeout.is_zero() => nanos(USUAL),
-                    true => nanos(settings.wait_timeout),
-                    false => settings.hold_limit.map_or(NEVER, nanos),
-                };
-                if lasted >= limit && !seen.reported {
-                    seen.reported = true;
-                    found(Finding::Held(seen.life, last_use, Duration::from_nanos(lasted), seen.sockets.clone()));
-                } else if !seen.reported {
-                    due = due.min(seen.since.saturating_add(limit));
-                }
-                continue;
-            }
-            if spare > 0 && lasted >= idle_timeout {
-                spare -= 1;
-                found(Finding::Idle(seen.life, last_use));
-                continue;
-            }
-            if spare > 0 {
-                due = due.min(seen.since.saturating_add(idle_timeout));
-            }
-            if let Some(interval) = settings.ping_interval.map(nanos) {
-                let ping_due = seen.since.max(seen.pinged).saturating_add(interval);
-                if ping_due <= now { to_ping.push((ping_due, place)) } else { due = due.min(ping_due) }
-            }
+        if self.next == 0 {
+            self.due = NEVER;
+            self.to_ping.clear();
+            // Idle ones that may go for having been so for long. Those that are out for a ping are none the less idle.
+            let idle = bag.idle().total() + PINGS_AT_ONCE.saturating_sub(pings);
+            self.spare = idle.saturating_sub(settings.min_idle).min(self.seen.len().saturating_sub(settings.min_open));
         }
+        let mut budget = GO / (LOOK + bag.shards() as u64 * SHARD);
+        while self.next < self.seen.len() {
+            let Some(left) = budget.checked_sub(1) else { return now };
+            budget = left;
+            let seen = &self.seen[self.next];
+            if bag.slot(seen.life.slot).notes().generation() != seen.life.generation {
+                // The last one comes here instead, and has not been looked at either.
+                self.seen.swap_remove(self.next);
+                continue;
+            }
+            if let Some(finding) = self.look(self.next, now, bag, settings) {
+                budget = budget.saturating_sub(FINDING);
+                found(finding);
+            }
+            self.next += 1;
+        }
+        self.next = 0;
         // Those that have gone without for longest; the rest have their turn when these are done.
-        to_ping.sort_unstable();
-        for (_, place) in to_ping.into_iter().take(pings) {
+        self.to_ping.sort_unstable();
+        for (_, place) in self.to_ping.drain(..).take(pings) {
             let seen = &mut self.seen[place];
             seen.pinged = now;
-            due = due.min(now.saturating_add(step));
+            self.due = self.due.min(now.saturating_add(Self::step(settings)));
             found(Finding::Ping(seen.life, seen.last_use));
         }
-        due
+        self.due
+    }
+
+    /// Looks at one.
+    fn look<T, R: Clone>(&mut self, place: usize, now: u64, bag: &Bag<T, R>, settings: &Settings) -> Option<Finding> {
+        let Sweep { seen, due, spare, to_ping, .. } = self;
+        let seen = &mut seen[place];
+        let mut look_again = |at: u64| *due = at.min(*due);
+        let step = Self::step(settings);
+        let slot = bag.slot(seen.life.slot);
+        if slot.notes().is_leaving() {
+            // Whoever holds it will read the note.
+            return None;
+        }
+        if seen.expires.min(seen.retires) <= now {
+            return Some(Finding::Leave(seen.life, seen.retires <= now));
+        }
+        look_again(seen.expires.min(seen.retires));
+        // The uses before the idle word: a use that ends between the two is a change to the next look.
+        let last_use = slot.last_use();
+        let is_idle = bag.is_idle(seen.life.slot);
+        if !is_idle && !last_use.is_callers() {
+            // Between two owners, parked, or out for a ping, which resets no age.
+            look_again(now.saturating_add(step));
+            return None;
+        }
+        if (last_use, is_idle) != (seen.last_use, seen.idle) {
+            // The clock after the look: `now` may be older than what was seen, and nothing may end before its time.
+            (seen.last_use, seen.idle, seen.since) = (last_use, is_idle, clock::now());
+            seen.reported = false;
+            look_again(now.saturating_add(step));
+            return None;
+        }
+        // A connection may be younger than this tick.
+        let lasted = now.saturating_sub(seen.since);
+        // Zero needs no note: those that are looked at on every checkout have one from birth.
+        let aged_after = if settings.probe_after.is_zero() { step } else { nanos(settings.probe_after) };
+        // Also when leased: its return clears the notes, and says so, and until then nothing can age.
+        for (after, flag) in [(step, Notes::RESTED), (aged_after, Notes::AGED)] {
+            if lasted >= after {
+                bag.note(seen.life, flag);
+            } else {
+                look_again(seen.since.saturating_add(after));
+            }
+        }
+        if !is_idle {
+            let limit = match last_use.is_in_hook() {
+                // A pool whose callers do not wait says nothing of how long a hook may take.
+                true if settings.wait_timeout.is_zero() => nanos(USUAL),
+                true => nanos(settings.wait_timeout),
+                false => settings.hold_limit.map_or(NEVER, nanos),
+            };
+            if lasted >= limit && !seen.reported {
+                seen.reported = true;
+                let held = Duration::from_nanos(lasted);
+                return Some(Finding::Held(seen.life, last_use, held, seen.sockets.clone()));
+            }
+            if !seen.reported {
+                look_again(seen.since.saturating_add(limit));
+            }
+            return None;
+        }
+        let idle_timeout = settings.idle_timeout.map_or(NEVER, nanos);
+        if *spare > 0 && lasted >= idle_timeout {
+            *spare -= 1;
+            return Some(Finding::Idle(seen.life, last_use));
+        }
+        if *spare > 0 {
+            look_again(seen.since.saturating_add(idle_timeout));
+        }
+        if let Some(interval) = settings.ping_interval.map(nanos) {
+            let ping_due = seen.since.max(seen.pinged).saturating_add(interval);
+            if ping_due <= now { to_ping.push((ping_due, place)) } else { look_again(ping_due) }
+        }
+        None
     }
 }
 
