@@ -198,7 +198,8 @@ fn a_question_that_panics_is_a_no() {
         asks.store(true, Ordering::SeqCst);
         panic!("{}: is it permanent?", support::ON_PURPOSE)
     });
-    let pool = Pool::builder(manager).max_size(1).opening(Opening::Lazy).fail_fast_after(10 * HOPELESS).build().unwrap();
+    let pool =
+        Pool::builder(manager).max_size(1).opening(Opening::Lazy).fail_fast_after(10 * HOPELESS).build().unwrap();
     assert_eq!(pool.get_timeout(200 * MS).map(drop).unwrap_err().kind(), GetErrorKind::TimedOut);
     assert!(asked.load(Ordering::SeqCst));
 }

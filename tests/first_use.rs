@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corepool::{CloseReason, Dial, Event, GetErrorKind, Manager, Opening, Pool, TcpManager, Verdict, Watch};
-use support::{Fake, FakeError, HOPELESS, Heard, Hooked, ON_PURPOSE, comes_to_rest, error_with_a_cause, eventually, hush};
+use support::{
+    Fake, FakeError, HOPELESS, Heard, Hooked, ON_PURPOSE, comes_to_rest, error_with_a_cause, eventually, hush,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -105,7 +107,10 @@ fn refuse_closes_the_connection_and_tells_this_caller_alone() {
     });
     let pool = Pool::builder(manager).max_size(1).observer(heard.clone()).build().unwrap();
     let error = pool.get().map(drop).unwrap_err();
-    assert_eq!((error.kind(), error.cause().unwrap().to_string().as_str()), (GetErrorKind::Refused, "an expired token"));
+    assert_eq!(
+        (error.kind(), error.cause().unwrap().to_string().as_str()),
+        (GetErrorKind::Refused, "an expired token")
+    );
     assert_eq!(pool.stats().closed(CloseReason::Discarded), 1);
     eventually("the observer is told why", || {
         heard.count(|event| {
@@ -223,10 +228,7 @@ fn one_whose_peer_sends_before_it_is_asked() {
         assert_eq!(error.kind(), GetErrorKind::TimedOut);
     }
     let error = error_with_a_cause(&pool, 200 * MS);
-    assert_eq!(
-        error.cause().unwrap().to_string(),
-        "the peer sends before it is asked: read its greeting in `connect`"
-    );
+    assert_eq!(error.cause().unwrap().to_string(), "the peer sends before it is asked: read its greeting in `connect`");
     let (dials, most) = (accepted.load(Ordering::SeqCst), paced(begun.elapsed()));
     assert!(dials <= most, "{dials} dials, and no more than {most} should be");
     assert!(pool.stats().dials_failed > 0 && pool.stats().closed(CloseReason::IdleData) > 0, "{}", pool.stats());

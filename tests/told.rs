@@ -75,9 +75,7 @@ fn a_failed_dial_is_told_beside_one_that_is_under_way() {
     script.fail("nobody is at home");
     let builder = Pool::builder(fake).max_size(4).min_idle(0).opening(Opening::Lazy).dial_timeout(LATE);
     let pool = builder.fail_fast_after(LATE).build().unwrap();
-    eventually("one has failed", || {
-        pool.get_timeout(20 * MS).is_err_and(|error| error.cause().is_some())
-    });
+    eventually("one has failed", || pool.get_timeout(20 * MS).is_err_and(|error| error.cause().is_some()));
     script.hang();
     eventually("another hangs", || {
         let _ = pool.try_get();
