@@ -2,13 +2,14 @@
 
 mod support;
 
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corepool::{CloseReason, GetErrorKind, Lease, Opening, Pool};
-use support::{Census, Counting, Fake, HOPELESS, Hooked, eventually};
+use corepool::{CloseReason, GetErrorKind, Lease, Opening, Pool, TcpManager};
+use support::{Census, Counting, Fake, HOPELESS, Hooked, Server, eventually, exchange};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -179,4 +180,128 @@ fn what_is_being_closed_is_counted_once() {
         let report = pool.drain(Duration::from_nanos(1));
         assert_eq!(report.closed + report.closing as u64, 4, "round {round}: {report:?}");
     }
+}
+
+// ---- what a report tells ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn drain_reports_the_dials_that_have_not_returned() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    script.hang();
+    let (manager, census) = Counting::new(fake);
+    let builder = Pool::builder(manager).max_size(4).min_idle(2).opening(Opening::Background);
+    let pool = builder.dial_timeout(1_000 * HOPELESS).build().unwrap();
+    eventually("two dials", || script.under_way() == 2);
+    assert_eq!(pool.drain(MS).opening, 2);
+    script.open();
+    eventually("what they opened is closed", || census.opened() == 2 && census.alive() == 0);
+    assert_eq!(pool.drain(HOPELESS).opening, 0);
+    census.verify();
+}
+
+#[test]
+fn drain_reports_what_closed_during_it_also_of_what_had_left_before() {
+    let (gate, begun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (opens, counts) = (Arc::clone(&gate), Arc::clone(&begun));
+    let manager = Hooked::new(Fake::default()).before_close(move |_, _| {
+        counts.fetch_add(1, Ordering::SeqCst);
+        eventually("an end", || opens.load(Ordering::SeqCst));
+    });
+    let pool = Pool::builder(manager).max_size(3).min_idle(0).close_timeout(1_000 * HOPELESS).build().unwrap();
+    let leases: Vec<_> = (0..3).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect();
+    leases.into_iter().for_each(Lease::discard);
+    eventually("all are being closed", || begun.load(Ordering::SeqCst) == 3);
+    let report = pool.drain(MS);
+    assert_eq!((report.closed, report.closing, report.is_complete()), (0, 3, false), "{report:?}");
+    gate.store(true, Ordering::SeqCst);
+    let report = pool.drain(HOPELESS);
+    assert!(report.closed <= 3 && report.is_complete(), "{report:?}");
+}
+
+#[test]
+fn a_lease_that_has_moved_and_whose_taker_has_ended_is_reported_by_the_takers_name() {
+    let (pool, _census) = pool_of(1);
+    let lease = thread::scope(|scope| {
+        let taker = thread::Builder::new().name("taker".to_owned());
+        taker.spawn_scoped(scope, || pool.get().unwrap()).unwrap().join().unwrap()
+    });
+    // Others have come and gone since, who may have its number by now.
+    (0..50).for_each(|_| drop(thread::spawn(|| ()).join()));
+    let report = pool.drain(MS);
+    assert_eq!((report.leased.as_slice(), report.is_complete()), (&["taker".to_owned()][..], false));
+    drop(lease);
+    assert!(pool.drain(HOPELESS).is_complete());
+}
+
+// ---- by force ---------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn drain_then_cut_ends_a_lease_that_is_stuck_in_a_read() {
+    let server = Server::mute();
+    let (manager, census) = Counting::new(TcpManager::new(server.address()));
+    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let reading = AtomicBool::new(false);
+    let report = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut lease = pool.get().unwrap();
+            reading.store(true, Ordering::SeqCst);
+            lease.hold(|conn| conn.read(&mut [0; 8]))
+        });
+        eventually("it reads", || reading.load(Ordering::SeqCst));
+        let report = pool.drain_then_cut(20 * MS, HOPELESS);
+        assert!(!matches!(reader.join().unwrap(), Ok(1..)), "an end or an error");
+        report
+    });
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!((report.closed, report.closing, report.leased.len(), census.alive()), (2, 0, 0, 0));
+    census.verify();
+}
+
+#[test]
+fn drain_then_cut_ends_a_farewell_that_is_stuck() {
+    let server = Server::mute();
+    let manager = Hooked::new(TcpManager::new(server.address())).before_close(|conn, _| {
+        assert!(!matches!(conn.read(&mut [0; 8]), Ok(1..)));
+    });
+    let (manager, census) = Counting::new(manager);
+    let builder = Pool::builder(manager).max_size(6).min_idle(6).close_timeout(1_000 * HOPELESS);
+    let pool = builder.build().unwrap();
+    let report = pool.drain(20 * MS);
+    assert_eq!((report.closed, report.closing), (0, 6), "{report:?}");
+    let report = pool.drain_then_cut(MS, HOPELESS);
+    assert_eq!((report.closed, report.closing, report.is_complete(), census.alive()), (6, 0, true, 0), "{report:?}");
+    census.verify();
+}
+
+#[test]
+fn drain_then_cut_cuts_nothing_that_ends_in_time() {
+    let server = Server::echo();
+    let (manager, census) = Counting::new(TcpManager::new(server.address()));
+    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let held = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            let mut lease = pool.get().unwrap();
+            held.store(true, Ordering::SeqCst);
+            eventually("it is closed", || pool.try_get().is_err_and(|error| error.kind() == GetErrorKind::Closed));
+            lease.hold(|conn| exchange(conn, b"the last word"))
+        });
+        eventually("held", || held.load(Ordering::SeqCst));
+        let report = pool.drain_then_cut(HOPELESS, Duration::ZERO);
+        user.join().unwrap().unwrap();
+        assert!(report.is_complete(), "{report:?}");
+    });
+    assert_eq!((census.alive(), census.closed(CloseReason::PoolClosed)), (0, 2));
+    census.verify();
+}
+
+#[test]
+fn what_no_force_ends_is_reported() {
+    let (pool, _census) = pool_of(2);
+    let lease = pool.get().unwrap();
+    let report = pool.drain_then_cut(MS, 20 * MS);
+    let me = thread::current().name().unwrap().to_owned();
+    assert_eq!((report.leased.as_slice(), report.is_complete()), (&[me][..], false), "{report:?}");
+    drop(lease);
 }

@@ -93,7 +93,7 @@ fn locked_out() -> (Hooked<Fake>, Arc<Script>) {
     let fake = Fake::default();
     let script = Arc::clone(&fake.script);
     script.fail("wrong password");
-    (Hooked::new(fake).is_permanent(|error| error.0 == "wrong password"), script)
+    (Hooked::new(fake).permanent_if(|error| error.0 == "wrong password"), script)
 }
 
 /// However long it lasts: pauses of at least 25, 50, 100, 200, … ms.
@@ -194,7 +194,7 @@ fn a_question_that_panics_is_a_no() {
     fake.script.fail("nobody is at home");
     let asked = Arc::new(AtomicBool::new(false));
     let asks = Arc::clone(&asked);
-    let manager = Hooked::new(fake).is_permanent(move |_| {
+    let manager = Hooked::new(fake).permanent_if(move |_| {
         asks.store(true, Ordering::SeqCst);
         panic!("{}: is it permanent?", support::ON_PURPOSE)
     });

@@ -88,7 +88,7 @@ fn however_many_come_late_there_are_never_more_than_max_size() {
         let builder = Pool::builder(manager).max_size(max_size).min_open(max_size).dials_at_once(16);
         let builder = builder.opening(Opening::Background).dial_timeout(10 * MS).fail_fast_after(LATE);
         let pool = builder.build().unwrap();
-        // One probe at a time and each of them overdue: threads gather, up to `dials_at_once`.
+        // One probe at a time and each of them overdue: threads gather.
         eventually("many hang", || script.under_way() > 2 * max_size);
         script.open();
         eventually("they are back", || {
@@ -106,14 +106,14 @@ fn however_many_come_late_there_are_never_more_than_max_size() {
 }
 
 #[test]
-fn they_gather_no_more_threads_than_dials_at_once() {
+fn those_that_hang_together_make_the_next_probe_wait() {
     let fake = Fake::default();
     let script = fake.script.clone();
     script.hang();
     let builder = Pool::builder(fake).max_size(8).min_open(8).dials_at_once(3).dial_timeout(10 * MS);
     let pool = builder.opening(Opening::Background).fail_fast_after(LATE).build().unwrap();
     eventually("as many as may be", || script.under_way() == 3);
-    // All overdue: whoever asks now gets no dial, and no answer but his own deadline's.
+    // All overdue: whoever asks now gets no dial for some two seconds, and no answer but their own deadline's.
     eventually("all overdue", || pool.stats().dials_failed == 3 && pool.stats().opening == 0);
     assert_eq!(pool.get_timeout(150 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
     assert_eq!((script.dials(), script.most_at_once()), (3, 3));

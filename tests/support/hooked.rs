@@ -63,7 +63,7 @@ impl<M: Manager> Hooked<M> {
         self
     }
 
-    pub(crate) fn is_permanent(mut self, hook: impl Fn(&M::Error) -> bool + Send + Sync + 'static) -> Self {
+    pub(crate) fn permanent_if(mut self, hook: impl Fn(&M::Error) -> bool + Send + Sync + 'static) -> Self {
         self.is_permanent = Some(Box::new(hook));
         self
     }
