@@ -305,7 +305,7 @@ impl<'a> Dial<'a> {
         Ok(())
     }
 
-    /// Calls `end` once the dial is overdue, for a client that can be ended by means of its own only (a cancel handle, a child to be
+    /// Calls `end` once the dial is overdue, or not wanted any more (its pool is closed, or told to retire all), for a client that can be ended by means of its own only (a cancel handle, a child to be
     /// killed). Dropped uncalled when [`connect`](Manager::connect) returns in time.
     ///
     /// Runs on a background thread; may block. Called at once, on this thread, if the deadline has passed already.

@@ -182,8 +182,8 @@ pub struct DrainReport {
 }
 
 impl DrainReport {
-    /// Everything came back and was closed in time.
+    /// Everything came back and was closed in time, and nothing is being dialed any more.
     pub fn is_complete(&self) -> bool {
-        self.closing == 0 && self.leased.is_empty()
+        self.closing == 0 && self.opening == 0 && self.leased.is_empty()
     }
 }

@@ -95,7 +95,7 @@ fn open_opening_and_closing_together_are_at_most_max_size_and_max_closing() {
 #[test]
 fn retire_under_slow_farewells_obeys_the_same() {
     let (manager, census, most) = slow_to_leave(10 * MS);
-    let builder = Pool::builder(manager).max_size(4).min_idle(4).max_closing(2).close_timeout(LATE);
+    let builder = Pool::builder(manager).max_size(4).min_open(4).max_closing(2).close_timeout(LATE);
     let pool = builder.wait_timeout(HOPELESS).build().unwrap();
     for _ in 0..30 {
         pool.retire(Duration::ZERO);
@@ -115,7 +115,7 @@ fn retire_under_slow_farewells_obeys_the_same() {
 #[test]
 fn callers_are_not_delayed_while_the_bound_is_not_reached() {
     let (manager, census, gate) = gated();
-    let builder = Pool::builder(manager).max_size(1).min_idle(0).max_closing(12).close_timeout(LATE);
+    let builder = Pool::builder(manager).max_size(1).min_open(0).max_closing(12).close_timeout(LATE);
     let pool = builder.build().unwrap();
     for round in 0..12 {
         let lease = pool.get_timeout(HOPELESS).unwrap();
@@ -145,7 +145,7 @@ fn where_a_dial_needs_the_room_a_silent_farewell_is_cut() {
             assert_eq!(conn.read(&mut [0; 8]).unwrap(), 0, "the end of the stream");
             counts.fetch_add(1, Ordering::SeqCst);
         }));
-    let builder = Pool::builder(manager).max_size(2).min_idle(0).max_closing(3).close_timeout(LATE);
+    let builder = Pool::builder(manager).max_size(2).min_open(0).max_closing(3).close_timeout(LATE);
     let pool = builder.build().unwrap();
     for round in 0..50 {
         let lease = pool.get_timeout(HOPELESS).unwrap_or_else(|error| panic!("round {round}: {error}"));
@@ -216,7 +216,7 @@ fn the_deadline_of_a_close_runs_from_leaving_the_pool() {
             self.0.close(stream, why);
         }
     }
-    let builder = Pool::builder(Shared(Arc::clone(&manager))).max_size(12).min_idle(12).close_timeout(200 * MS);
+    let builder = Pool::builder(Shared(Arc::clone(&manager))).max_size(12).min_open(12).close_timeout(200 * MS);
     let pool = builder.observer(heard.clone()).build().unwrap();
     pool.close();
     eventually("all are closed", || heard.closed(CloseReason::PoolClosed) == 12);
@@ -230,7 +230,7 @@ fn the_deadline_of_a_close_runs_from_leaving_the_pool() {
 #[test]
 fn at_most_sixteen_closes_hang_and_then_the_cause_says_so() {
     let (manager, census, gate) = gated();
-    let builder = Pool::builder(manager).max_size(1).min_idle(0).max_closing(1).close_timeout(5 * MS);
+    let builder = Pool::builder(manager).max_size(1).min_open(0).max_closing(1).close_timeout(5 * MS);
     let pool = builder.build().unwrap();
     let mut served = 0;
     let mut cause = String::new();
@@ -262,7 +262,7 @@ fn at_most_sixteen_closes_hang_and_then_the_cause_says_so() {
 #[test]
 fn a_close_that_hangs_frees_its_place() {
     let (manager, census, gate) = gated();
-    let builder = Pool::builder(manager).max_size(1).min_idle(0).max_closing(1).close_timeout(10 * MS);
+    let builder = Pool::builder(manager).max_size(1).min_open(0).max_closing(1).close_timeout(10 * MS);
     let pool = builder.build().unwrap();
     for _ in 0..6 {
         Lease::discard(pool.get_timeout(HOPELESS).unwrap());
@@ -280,7 +280,7 @@ fn a_close_that_hangs_frees_its_place() {
 fn how_long_a_close_took_is_counted_from_leaving() {
     let (manager, census, gate) = gated();
     let heard = Heard::default();
-    let builder = Pool::builder(manager).max_size(9).min_idle(9).close_timeout(LATE).observer(heard.clone());
+    let builder = Pool::builder(manager).max_size(9).min_open(9).close_timeout(LATE).observer(heard.clone());
     let pool = builder.build().unwrap();
     let leases: Vec<_> = (0..9).map(|_| pool.get().unwrap()).collect();
     pool.close();
@@ -306,7 +306,7 @@ fn the_gauge_comes_down_with_each_that_ends() {
     let stays = Arc::clone(&shut);
     let manager =
         Hooked::new(Fake::default()).before_close(move |_, _| eventually("an end", || !stays.load(Ordering::SeqCst)));
-    let pool = Pool::builder(manager).max_size(3).min_idle(3).close_timeout(LATE).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).min_open(3).close_timeout(LATE).build().unwrap();
     assert_eq!(pool.stats().closing, 0);
     pool.retire(Duration::ZERO);
     assert_eq!((pool.stats().closing, pool.stats().closed(CloseReason::Retired)), (3, 3));

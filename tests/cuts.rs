@@ -25,7 +25,7 @@ const STORM: Duration = Duration::from_millis(1_500);
 fn a_cut_for_one_lease_never_hits_the_next_user() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let builder = Pool::builder(manager).max_size(3).min_idle(3).shards(1).hold_limit(Some(LIMIT)).cut_held(true);
+    let builder = Pool::builder(manager).max_size(3).min_open(3).shards(1).hold_limit(Some(LIMIT)).cut_held(true);
     let pool = builder.wait_timeout(HOPELESS).build().unwrap();
     let (begun, uses, robbed) = (Instant::now(), AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -72,7 +72,7 @@ fn a_hook_that_overruns_is_cut_and_no_user_with_it() {
         Verdict::Keep
     });
     let (manager, census) = Counting::new(manager);
-    let builder = Pool::builder(manager).max_size(3).min_idle(3).shards(1).wait_timeout(LIMIT);
+    let builder = Pool::builder(manager).max_size(3).min_open(3).shards(1).wait_timeout(LIMIT);
     let pool = builder.build().unwrap();
     let (begun, robbed) = (Instant::now(), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -97,7 +97,7 @@ fn a_hook_that_overruns_is_cut_and_no_user_with_it() {
 fn a_lease_that_ends_in_time_is_cut_by_no_sweep() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let builder = Pool::builder(manager).max_size(2).min_idle(2).hold_limit(Some(60 * HOPELESS)).cut_held(true);
+    let builder = Pool::builder(manager).max_size(2).min_open(2).hold_limit(Some(60 * HOPELESS)).cut_held(true);
     let pool = builder.build().unwrap();
     (0..2_000).for_each(|_| pool.get_timeout(HOPELESS).unwrap().hold(|conn| exchange(conn, b"hello")).unwrap());
     assert_eq!((pool.stats().holds_exceeded, pool.stats().closed_in_all()), (0, 0));

@@ -190,7 +190,7 @@ fn drain_reports_the_dials_that_have_not_returned() {
     let script = fake.script.clone();
     script.hang();
     let (manager, census) = Counting::new(fake);
-    let builder = Pool::builder(manager).max_size(4).min_idle(2).opening(Opening::Background);
+    let builder = Pool::builder(manager).max_size(4).min_open(2).opening(Opening::Background);
     let pool = builder.dial_timeout(1_000 * HOPELESS).build().unwrap();
     eventually("two dials", || script.under_way() == 2);
     assert_eq!(pool.drain(MS).opening, 2);
@@ -208,7 +208,7 @@ fn drain_reports_what_closed_during_it_also_of_what_had_left_before() {
         counts.fetch_add(1, Ordering::SeqCst);
         eventually("an end", || opens.load(Ordering::SeqCst));
     });
-    let pool = Pool::builder(manager).max_size(3).min_idle(0).close_timeout(1_000 * HOPELESS).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).min_open(0).close_timeout(1_000 * HOPELESS).build().unwrap();
     let leases: Vec<_> = (0..3).map(|_| pool.get_timeout(HOPELESS).unwrap()).collect();
     leases.into_iter().for_each(Lease::discard);
     eventually("all are being closed", || begun.load(Ordering::SeqCst) == 3);
@@ -240,7 +240,7 @@ fn a_lease_that_has_moved_and_whose_taker_has_ended_is_reported_by_the_takers_na
 fn drain_then_cut_ends_a_lease_that_is_stuck_in_a_read() {
     let server = Server::mute();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(2).min_open(2).build().unwrap();
     let reading = AtomicBool::new(false);
     let report = thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -265,7 +265,7 @@ fn drain_then_cut_ends_a_farewell_that_is_stuck() {
         assert!(!matches!(conn.read(&mut [0; 8]), Ok(1..)));
     });
     let (manager, census) = Counting::new(manager);
-    let builder = Pool::builder(manager).max_size(6).min_idle(6).close_timeout(1_000 * HOPELESS);
+    let builder = Pool::builder(manager).max_size(6).min_open(6).close_timeout(1_000 * HOPELESS);
     let pool = builder.build().unwrap();
     let report = pool.drain(20 * MS);
     assert_eq!((report.closed, report.closing), (0, 6), "{report:?}");
@@ -278,7 +278,7 @@ fn drain_then_cut_ends_a_farewell_that_is_stuck() {
 fn drain_then_cut_cuts_nothing_that_ends_in_time() {
     let server = Server::echo();
     let (manager, census) = Counting::new(TcpManager::new(server.address()));
-    let pool = Pool::builder(manager).max_size(2).min_idle(2).build().unwrap();
+    let pool = Pool::builder(manager).max_size(2).min_open(2).build().unwrap();
     let held = AtomicBool::new(false);
     thread::scope(|scope| {
         let user = scope.spawn(|| {

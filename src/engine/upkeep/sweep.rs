@@ -158,8 +158,10 @@ impl Sweep {
             self.due = NEVER;
             self.to_ping.clear();
             // Idle ones that may go for having been so for long. Those that are out for a ping are none the less idle.
-            let idle = bag.idle().total() + PINGS_AT_ONCE.saturating_sub(pings);
-            self.spare = idle.saturating_sub(settings.min_idle).min(self.seen.len().saturating_sub(settings.min_open));
+            // Not by those seen, of which some have left.
+            let census = bag.census();
+            let idle = census.idle + PINGS_AT_ONCE.saturating_sub(pings);
+            self.spare = idle.saturating_sub(settings.min_idle).min(census.open.saturating_sub(settings.min_open));
         }
         let mut budget = GO / (LOOK + bag.shards() as u64 * SHARD);
         while self.next < self.seen.len() {
