@@ -23,6 +23,8 @@ mod close;
 #[cfg(test)]
 mod composition;
 #[cfg(test)]
+mod cut;
+#[cfg(test)]
 mod edge;
 #[cfg(test)]
 mod notes;

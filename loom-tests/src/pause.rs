@@ -8,12 +8,6 @@ use crate::sync::Nap;
 const ONE: Limits = Limits { max_size: 1, ..NO_DIALS };
 
 impl Rig {
-    fn resume(&self) {
-        let (duty, dead) = self.bag.resume();
-        self.close(dead);
-        self.carry(duty);
-    }
-
     fn drain(&self) {
         assert!(self.bag.wait_until_empty(|| Some(Nap::UntilRung)));
     }
@@ -165,16 +159,18 @@ fn drain_against_a_return() {
     });
 }
 
-/// Without it whoever drains the pool sleeps on after the last dial has ended: it is turned away, fails, or is overdue.
+/// Without it whoever drains the pool sleeps on after the last dial has ended: the pool turns it away, it fails, is overdue, or has
+/// opened what nobody wants.
 #[test]
 fn drain_against_a_dial() {
-    for end in [0, 1, 2] {
+    for end in [0, 1, 2, 3] {
         two_threads(move || {
             let rig = Rig::new(1, 0, Limits { dials: 1, ..ONE });
             let permit = rig.ask().dial.pop().unwrap();
             let dialer = beside(&rig, move |rig| match end {
                 0 => drop(rig.dial(permit)),
                 1 => rig.carry(rig.bag.dial_failed(permit)),
+                2 => rig.turn_away(permit),
                 _ => rig.carry(rig.bag.overdue(permit.ticket).unwrap()),
             });
             rig.shut();

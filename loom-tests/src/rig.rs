@@ -96,6 +96,32 @@ pub(crate) struct Rig {
     pub(crate) bag: Bag<usize, &'static str>,
     opened: AtomicUsize,
     closed: AtomicUsize,
+    /// Of the closed ones, those that the bag was told of.
+    told: AtomicUsize,
+    closer: Mutex<Closer>,
+}
+
+/// Who closes, in the models where it matters that a close takes time: each ends when it is hastened. A lock of std's, which loom does
+/// not see: the closer is not under test.
+#[derive(Default)]
+struct Closer {
+    hastens: bool,
+    patient: usize,
+    /// Hastened before it was there.
+    owed: usize,
+}
+
+impl Closer {
+    /// How many end, now that so many more have begun, and so many more are to be hastened.
+    fn end(&mut self, begun: usize, hastened: usize) -> usize {
+        if !self.hastens {
+            return 0;
+        }
+        (self.patient, self.owed) = (self.patient + begun, self.owed + hastened);
+        let ends = self.patient.min(self.owed);
+        (self.patient, self.owed) = (self.patient - ends, self.owed - ends);
+        ends
+    }
 }
 
 /// Runs `part` on a thread of its own.
@@ -119,7 +145,8 @@ impl Rig {
     pub(crate) fn with_capacity(shards: usize, capacity: usize, stock: usize, limits: Limits) -> Arc<Rig> {
         let open_all = Limits { dials: stock.max(limits.dials), ..limits };
         let bag = Bag::new(shards, capacity, open_all);
-        let rig = Rig { bag, opened: AtomicUsize::new(0), closed: AtomicUsize::new(0) };
+        let count = || AtomicUsize::new(0);
+        let rig = Rig { bag, opened: count(), closed: count(), told: count(), closer: Mutex::default() };
         if stock > 0 {
             (0..stock).for_each(|_| rig.carry(rig.ask()));
             rig.carry(rig.bag.limit(|live| *live = limits));
@@ -132,13 +159,37 @@ impl Rig {
         self.bag.demand().expect("the pool is open")
     }
 
-    /// Does what a transition left to do: dials at once, and closes.
+    /// From now on what is closed takes its time, and is gone when it is hastened.
+    pub(crate) fn close_when_hastened(&self) {
+        self.closer.lock().unwrap().hastens = true;
+    }
+
+    /// Does what a transition left to do: closes, dials at once, hastens.
     pub(crate) fn carry(&self, duty: Duty<usize>) {
-        let Duty { dial, close, hasten: _ } = duty;
+        let Duty { dial, close, hasten } = duty;
         self.close(close);
         for permit in dial {
             self.dial(permit);
         }
+        self.end_closes(0, hasten);
+    }
+
+    fn end_closes(&self, begun: usize, hastened: usize) {
+        let ends = self.closer.lock().unwrap().end(begun, hastened);
+        (0..ends).for_each(|_| self.tell_closed());
+    }
+
+    /// Tells the bag that one of the closed ones is gone for good. Few models do: for the others there is always room for more.
+    pub(crate) fn tell_closed(&self) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+        self.carry(self.bag.closed());
+    }
+
+    /// A dial that opened what nobody wants.
+    pub(crate) fn turn_away(&self, permit: Permit) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.closed.fetch_add(1, Ordering::Relaxed);
+        self.carry(self.bag.turn_away(permit));
     }
 
     /// A dial that succeeds. True: its connection is in the pool.
@@ -158,12 +209,21 @@ impl Rig {
 
     /// Closes what a transition took out of the pool.
     pub(crate) fn close(&self, residents: impl IntoIterator<Item = (usize, Notes)>) {
-        self.closed.fetch_add(residents.into_iter().count(), Ordering::Relaxed);
+        let count = residents.into_iter().count();
+        self.closed.fetch_add(count, Ordering::Relaxed);
+        self.end_closes(count, 0);
     }
 
     /// Closes the pool.
     pub(crate) fn shut(&self) {
         self.close(self.bag.close());
+    }
+
+    /// Ends a pause.
+    pub(crate) fn resume(&self) {
+        let (duty, dead) = self.bag.resume();
+        self.close(dead);
+        self.carry(duty);
     }
 
     /// Takes what must be idle in `shard`.
@@ -270,8 +330,11 @@ impl Rig {
     /// Nothing is under way: the bag is at rest, and every connection opened is in the pool or was closed once.
     pub(crate) fn at_rest(&self) {
         self.bag.at_rest().unwrap_or_else(|what| panic!("not at rest: {what}"));
-        let (opened, closed) = (self.opened.load(Ordering::Relaxed), self.closed.load(Ordering::Relaxed));
-        assert_eq!(opened - closed, self.bag.census().open, "{opened} opened, {closed} closed");
+        let [opened, closed, told] =
+            [&self.opened, &self.closed, &self.told].map(|count| count.load(Ordering::Relaxed));
+        let census = self.bag.census();
+        assert_eq!(opened - closed, census.open, "{opened} opened, {closed} closed");
+        assert_eq!(closed - told, census.closing, "{closed} closed, {told} of which the bag was told");
     }
 
     /// Connections in the pool.

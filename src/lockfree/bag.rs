@@ -8,7 +8,7 @@
 //! | state | where it is seen | what ends it |
 //! |---|---|---|
 //! | vacant | `vacant` of the queue | the balance reserves it for a dial, `admit` gives it to an overdue one |
-//! | opening | `opening` of the queue | `admit`, `dial_failed`, `overdue` |
+//! | opening | `opening` of the queue | `admit`, `dial_failed`, `turn_away`, `overdue` |
 //! | arriving | nowhere; `arriving` of the queue counts it | `land` |
 //! | idle | one bit of one word in `idle` | `take`, `remove`, `dismiss`, the look of a waiter, `pause`, `close` |
 //! | owned | nowhere: it is a [`Claim`] in somebody's hands | `give`, `evict` |
@@ -16,16 +16,17 @@
 //! | parked | `parked` of the queue | `resume`, `dismiss`, `close` |
 //!
 //! *Whoever clears the bit of a slot owns it, and an owner ends in one of two ways: give or evict.* An owner is whoever has the
-//! claim: a caller, a waiter, the reactor, a pinger, whoever closes the pool.
+//! claim: a caller, a waiter, the reactor, a pinger, whoever closes the pool. What has left its slot, and what never got one, is
+//! **closing** until the caller says that it is [`closed`](Bag::closed): a number, since it is in no slot.
 //!
 //! **Operations.** They are in `bag/`: those of an owner, of a waiter, of a dial, and of the whole pool. Here is what they have in
 //! common. Nothing of it runs user code, reads a clock or does I/O: what is to be done outside comes back as a [`Duty`].
 //!
 //! **The race that must not happen** is a waiter asleep while a connection is idle or could be opened. So every critical section
 //! ends in [`balance`](Bag::balance), which looks at all that could make somebody wait for nothing: an idle bit and a waiter wake the
-//! head; waiters without dials for them dial, as far as the limits go. So nobody has to know whom their change concerns. In
-//! particular, whoever *leaves* the queue balances, since a wake-up that was meant for two may have gone to them. `README.md` has the
-//! proof, and the models of each edge (E1…E9).
+//! head; waiters without dials for them dial, as far as the limits go; and where nothing but closes is in the way, these are to be
+//! hastened. So nobody has to know whom their change concerns. In particular, whoever *leaves* the queue balances, since a wake-up that
+//! was meant for two may have gone to them. `README.md` has the proof, and the models of each edge (E1…E9).
 
 mod owning;
 mod permits;
@@ -40,7 +41,7 @@ use super::bits::{Notes, SlotId};
 use super::idle::IdleStacks;
 pub(crate) use super::queue::{Fate, Limits, Permit, Seat};
 use super::queue::{Queue, Waiter};
-#[cfg_attr(corepool_loom, allow(unused_imports, reason = "only a model of the cut needs it"))]
+#[cfg_attr(corepool_loom, allow(unused_imports, reason = "of the models' crate only the tests name it"))]
 pub(crate) use super::slot::Use;
 pub(crate) use super::slot::{Claim, Slot};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock};
@@ -59,9 +60,10 @@ pub(crate) struct Bag<T, R> {
 pub(crate) struct Duty<T> {
     /// Dial with each of these.
     pub(crate) dial: Vec<Permit>,
-    /// Close these: they are out of the pool. The notes say what was known of them.
+    /// Close these: they are out of the pool, and count as closing. The notes say what was known of them.
     pub(crate) close: Option<(T, Notes)>,
-    /// Hasten so many closes: dials wait for their room.
+    /// Hasten so many closes, this duty's own among them: as many dials wait for nothing but their room. Closes that others have still
+    /// to begin may be meant too.
     pub(crate) hasten: usize,
 }
 
@@ -86,9 +88,9 @@ impl<T> Duty<T> {
 #[derive(Debug)]
 #[must_use = "what is not cut has to leave all the same"]
 pub(crate) enum Cut<T> {
-    /// It goes on, and nobody else will use its connection.
+    /// It goes on, or has just ended; nobody else will use its connection.
     Now,
-    /// It has ended.
+    /// It has ended. If the connection was in nobody's hands, the duty has it.
     TooLate(Duty<T>),
 }
 
@@ -121,7 +123,7 @@ pub(crate) struct Emptiness {
     pub(crate) none_open: bool,
 }
 
-/// Whose bells to ring once the lock is free, and what to dial.
+/// Whose bells to ring once the lock is free, what to dial, and how many closes to hasten.
 #[must_use]
 struct After {
     bells: Vec<Arc<Condvar>>,

@@ -7,8 +7,8 @@
 //! life        63 ........ 16  15 ... 0
 //!            [ generation    ][slot id]
 //!
-//! notes       63 ........ 16  15 .... 9  8      7      6       5     4    3        2        1        0
-//!            [ generation    ][ unused  ][TIMED][PROBE][RESTED][AGED][CUT][SURPLUS][RETIRED][EXPIRED][DEAD]
+//! notes       63 ........ 16  15 ... 10  9      8      7      6       5     4    3        2        1        0
+//!            [ generation    ][ unused  ][FRESH][TIMED][PROBE][RESTED][AGED][CUT][SURPLUS][RETIRED][EXPIRED][DEAD]
 //! ```
 //!
 //! The idle word has a file of its own, `word`, since its value and its cell are read together.
@@ -162,7 +162,7 @@ impl Notes {
     pub(crate) const RETIRED: Flag = Self::EXPIRED.next();
     /// There are more connections than the limit, which was lowered.
     pub(crate) const SURPLUS: Flag = Self::RETIRED.next();
-    /// Its socket was shut down because its lease, or a hook on it, took too long.
+    /// A use of it, or a hook on it, took too long, and is cut short if it still goes on.
     pub(crate) const CUT: Flag = Self::SURPLUS.next();
     /// It has been idle for so long that a checkout should look at it first. Cleared by whoever looked.
     pub(crate) const AGED: Flag = Self::CUT.next();
@@ -270,7 +270,7 @@ const _: () = {
         Notes::DEAD.0 == 1 && Notes::EXPIRED.0 == 1 << 1 && Notes::RETIRED.0 == 1 << 2 && Notes::SURPLUS.0 == 1 << 3
     );
     assert!(Notes::CUT.0 == 1 << 4 && Notes::AGED.0 == 1 << 5 && Notes::RESTED.0 == 1 << 6);
-    assert!(Notes::PROBE.0 == 1 << 7 && Notes::TIMED.0 == 1 << 8);
+    assert!(Notes::PROBE.0 == 1 << 7 && Notes::TIMED.0 == 1 << 8 && Notes::FRESH.0 == 1 << 9);
 };
 
 #[cfg(test)]
@@ -294,9 +294,10 @@ mod tests {
     #[test]
     fn notes_are_printed_by_name() {
         let notes = Notes::born(7).with(Notes::DEAD).with(Notes::RESTED);
-        assert_eq!(format!("{notes:?}"), "generation 7 dead rested");
+        assert_eq!(format!("{notes:?}"), "generation 7 dead rested fresh");
         assert_eq!(format!("{:?}", Notes::TIMED), "timed");
         assert!(notes.is_leaving() && !notes.is_clean());
         assert!(!Notes::born(7).with(Notes::TIMED).is_leaving());
+        assert!(!Notes::born(7).is_clean(), "the first to use it has something to do");
     }
 }

@@ -17,7 +17,11 @@
 //! the map the moment its fate is settled or its time is up, so nothing of it stays behind. Its fate lies in `settled` until it wakes.
 //!
 //! **Permits are slots**: a slot is vacant, or in a dial (`opening`, then `arriving`), or lived in. Nothing is counted twice, so
-//! `open + opening <= max_size` (I7) needs no counter of its own.
+//! `open + opening <= max_size` (I7) needs no counter of its own. A connection that is being closed is in no slot any more, and still
+//! takes up room at the endpoint: `closing` counts it, and a dial begins only where there is room beside it (I9).
+//!
+//! **A slow dial** keeps its permit, and counts as a dial wherever the limits are concerned. But it is no hope: whoever waits, or asks,
+//! is dialed for as if it were not there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,7 +57,7 @@ pub(super) struct Queue<R> {
     tickets: u64,
     /// Dials that succeeded and move in just now.
     pub(super) arriving: usize,
-    /// Connections that have left the pool and are not closed yet.
+    /// Connections that have left the pool, or were turned away from it, and are not closed yet.
     pub(super) closing: usize,
     /// Somebody who does not wait wants a connection: one dial for them, as soon as dials are allowed.
     pub(super) asked: bool,
@@ -66,7 +70,7 @@ pub(super) struct Queue<R> {
 pub(crate) struct Limits {
     /// Connections open and opening, together, at most.
     pub(crate) max_size: usize,
-    /// Connections being closed that may be there beside as many as `max_size` allows.
+    /// Connections being closed that may be there beside as many open and opening as `max_size` allows (I9).
     pub(crate) max_closing: usize,
     /// Connections to keep open, used or not.
     pub(crate) min_open: usize,
@@ -84,7 +88,7 @@ pub(crate) struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) now: usize,
-    /// And how many more, but for connections that are still being closed.
+    /// And how many more, were it not for connections that are being closed.
     pub(super) held_back: usize,
 }
 
@@ -121,7 +125,8 @@ pub(crate) enum Fate<R> {
     Open,
 }
 
-/// A permit to dial: a reserved slot. Ends in `Bag::admit` or `Bag::dial_failed`; past its time, `Bag::overdue` takes it away.
+/// A permit to dial: a reserved slot. Ends in `Bag::admit`, `Bag::turn_away` or `Bag::dial_failed`; past its time, `Bag::overdue` takes
+/// it away.
 #[derive(Debug)]
 #[must_use = "a permit that nobody dials with is lost"]
 pub(crate) struct Permit {
@@ -218,7 +223,7 @@ impl<R> Queue<R> {
         self.dialing() - self.opening.values().filter(|reserved| reserved.slow).count()
     }
 
-    /// How many dials to begin so that there are `wanted` under way that may serve somebody soon, as far as the limits allow.
+    /// How many dials to begin so that there are `wanted` under way that may serve somebody soon, as far as the limits allow (I7, I9).
     pub(super) fn room_to_dial(&self, wanted: usize, capacity: usize) -> Room {
         let permits = self.limits.max_size.saturating_sub(self.occupied(capacity)).min(self.vacant.len());
         let dials = self.limits.dials.saturating_sub(self.dialing());
@@ -227,7 +232,7 @@ impl<R> Queue<R> {
         Room { now, held_back: wanted - now }
     }
 
-    /// How many connections may come before there are too many with those that are being closed (I9).
+    /// How many more may be open or opening beside those that are being closed (I9).
     pub(super) fn room(&self, capacity: usize) -> usize {
         let bound = self.limits.max_size.saturating_add(self.limits.max_closing);
         bound.saturating_sub(self.occupied(capacity) + self.closing)

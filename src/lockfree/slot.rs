@@ -6,7 +6,8 @@
 //! **State.** Beside the cell, words that anybody may read:
 //! - *notes*: what others have learned of the connection, bound to its generation by compare-exchange, so that a late event cannot
 //!   hit the slot's next life;
-//! - *uses* and *holder*: plain stores of the owner. Counting costs no read-modify-write; statistics are summed by reading.
+//! - *uses* and *holder*: plain stores of the owner, so to count costs no read-modify-write. Statistics sum them by reading; a cut
+//!   compares them, by edges that the owner's give carries.
 
 use super::bits::{Flag, Notes, SlotId};
 use crate::sync::UnsafeCell;
@@ -136,14 +137,14 @@ impl<T> Slot<T> {
     /// This thread has it from now on, and asks the manager whether it may use it.
     #[inline]
     pub(crate) fn hold(&self, _claim: &Claim, thread: u32) {
-        // Relaxed: only the owner writes it; others read it as statistics.
+        // Relaxed: only the owner writes it; others read it as statistics, or as in `last_use`.
         self.holder.store(thread, Ordering::Relaxed);
     }
 
     /// A use begins, and is counted.
     #[inline]
     pub(crate) fn begin_use(&self, _claim: &Claim) {
-        // Relaxed, and a load and a store instead of an addition: only the owner writes it; others read it as statistics.
+        // Relaxed, and a load and a store instead of an addition: only the owner writes it; others read it as in `hold`.
         self.uses.store((self.uses.load(Ordering::Relaxed) | IN_HOOK).wrapping_add(1), Ordering::Relaxed);
     }
 
@@ -154,7 +155,8 @@ impl<T> Slot<T> {
         self.uses.store(self.uses.load(Ordering::Relaxed) | IN_HOOK, Ordering::Relaxed);
     }
 
-    /// It is with a part of the pool from now on. A mere return does not say so: whether it is idle, the idle words say.
+    /// It is with the pool from now on: every give says so before it publishes, and with that the hook before it has ended.
+    #[inline]
     pub(crate) fn hold_by_pool(&self, _claim: &Claim) {
         // Relaxed: as in `hold`.
         self.holder.store(0, Ordering::Relaxed);
@@ -168,8 +170,8 @@ impl<T> Slot<T> {
 
     /// The use that is going on, or was the last, and the hook that is or may be.
     pub(crate) fn last_use(&self) -> Use {
-        // Relaxed: statistics, but for `Bag::cut`, which looks after an edge. The word before the holder: a use that begins between
-        // the two is another one to the next look.
+        // Relaxed: statistics; and a cut looks a second time after it has acquired the give that ended what it saw, if there was one
+        // (E3, E6). The word before the holder: a use that begins between the two is another one to the next look.
         let word = self.uses.load(Ordering::Relaxed);
         Use { word, thread: self.holder.load(Ordering::Relaxed) }
     }
@@ -184,7 +186,9 @@ fn missing() -> ! {
 /// begin, one to end.
 const IN_HOOK: u64 = 1;
 
-/// One use of a connection, or one hook before or after it, by whom: as it was read. Equal values are the same use.
+/// One use of a connection, or one hook before or after it, by whom: as it was read. Equal values are the same use, but for one case:
+/// a thread that gives a connection back, and is given the same one next, has the hook after the one use and the hook before the other
+/// look equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Use {
     word: u64,

@@ -45,6 +45,9 @@ impl<T, R: Clone> Bag<T, R> {
         owing: impl FnOnce(Duty<T>),
     ) {
         let id = claim.slot();
+        // The end of the hook after the use. A cutter has to see it, and this give is all that it can be sure to see of what comes
+        // after: the next caller's name has no edge to it (E3, E6).
+        slot.hold_by_pool(&claim);
         if self.idle.publish(shard, id).is_err() {
             return owing(self.give_slow(claim, shard, now));
         }
@@ -82,7 +85,6 @@ impl<T, R: Clone> Bag<T, R> {
         if let Some(parked) = &mut queue.parked {
             // A note that comes from now on finds it here: `dismiss` looks under the lock.
             parked.insert(claim.slot());
-            self.slot(claim.slot()).hold_by_pool(&claim);
             return (None, None);
         }
         if queue.head_is_due(self.capacity(), now) {
@@ -132,17 +134,21 @@ impl<T, R: Clone> Bag<T, R> {
 
     /// A use, or a hook, that was `seen` on this life takes too long: has the connection leave, and says whether that very use may be
     /// cut short, its sockets be shut down. Not if it has ended meanwhile: the connection may be somebody else's by then.
+    ///
+    /// It may be cut after what is equal to it as a [`Use`], and a hook before a use may have become that use: the same caller's.
     pub(crate) fn cut(&self, life: Life, seen: Use) -> Cut<T> {
         let slot = self.slot(life.slot);
-        // First the note: whoever takes the connection after the removal's look reads it, and does not use it (E3, E6).
-        if !slot.note(life.generation, Notes::CUT) {
+        // First the note: whoever is given the connection after the removal's look reads it, and does not use it (E2, E6). It may
+        // stand there already, from a cut that came too late for the use before this one: to have read it is as good.
+        if !slot.note(life.generation, Notes::CUT) && slot.notes().generation() != life.generation {
             return Cut::TooLate(Duty::none());
         }
         if let Some(duty) = self.take_out(life.slot) {
             return Cut::TooLate(duty);
         }
-        // Whoever took it before that look took what `seen`, or a use after it, had given back; and the look has acquired that
-        // give, with the end of the use before it (E2, E6). So the same value here means that the same use goes on.
+        // Whoever was given it before that look was given what had been given back after `seen`. The look, or the lock, has acquired
+        // that give, and with it the end of what was seen: of a use by its word, of a hook by its thread (E3, E6). So the same value
+        // here means that the same use goes on; in the same life, since an eviction writes no end.
         let now = slot.last_use();
         if now == seen && slot.notes().generation() == life.generation { Cut::Now } else { Cut::TooLate(Duty::none()) }
     }

@@ -27,9 +27,7 @@ impl<T, R: Clone> Bag<T, R> {
         let mut queue = self.lock();
         if !queue.closed && queue.parked.is_none() {
             // WAIT stays behind in every word until the resume, so all that comes back comes to the lock.
-            let parked = self.idle.seal();
-            parked.iter().for_each(|slot| self.slot(*slot).hold_by_pool(&Claim::of(*slot)));
-            queue.parked = Some(parked.into_iter().collect());
+            queue.parked = Some(self.idle.seal().into_iter().collect());
             queue.announced = true;
         }
     }

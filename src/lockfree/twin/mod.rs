@@ -14,9 +14,12 @@ use pair::Pair;
 /// twin, and panics where they differ.
 pub fn bag_ops(bytes: &[u8]) {
     const CAPACITIES: [usize; 12] = [1, 2, 3, 4, 5, 8, 62, 63, 64, 65, 127, 130];
+    const CLOSING: [usize; 4] = [0, 1, 2, usize::MAX];
     let [shards, capacity, max_size, rest @ ..] = bytes else { return };
     let capacity = CAPACITIES[usize::from(*capacity) % CAPACITIES.len()];
-    let mut pair = Pair::new(1 + usize::from(*shards % 4), capacity, 1 + usize::from(*max_size) % capacity);
+    let max_size = 1 + usize::from(*max_size) % capacity;
+    let (shards, max_closing) = (1 + usize::from(*shards % 4), CLOSING[usize::from(*shards / 4 % 4)]);
+    let mut pair = Pair::new(shards, capacity, max_size, max_closing);
     for op in rest.chunks_exact(3) {
         pair.apply(op[0], usize::from(op[1]), usize::from(op[2]));
         pair.compare();

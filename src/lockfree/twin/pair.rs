@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::simple::{End, FLAGS, Known, LEAVING, ToDo, Twin};
-use crate::lockfree::bag::{Bag, Barred, Census, Claim, Duty, Fate, Limits, Permit, Seat};
+use super::simple::{End, FLAGS, Known, LEAVING, ToDo, Twin, Used};
+use crate::lockfree::bag::{Bag, Barred, Census, Claim, Cut, Duty, Fate, Limits, Permit, Seat, Use};
 use crate::lockfree::bits::{Flag, Life, Notes, SlotId};
 
 const DOWN: &str = "down";
@@ -22,9 +22,13 @@ pub(super) struct Pair {
     seats: Vec<(Seat, u64, u64)>,
     /// Who was granted a connection, and has not used it yet.
     granted: Vec<(Claim, Seat, u64, u64)>,
+    /// What was seen of slots, to be cut later.
+    sights: Vec<(Life, Use, Used)>,
     now: u64,
     residents: usize,
     closed: BTreeSet<usize>,
+    /// Of these, those that both were told of.
+    gone: usize,
 }
 
 fn pick<T>(from: &mut Vec<T>, at: usize) -> Option<T> {
@@ -36,16 +40,9 @@ fn index(claim: &Claim) -> usize {
 }
 
 impl Pair {
-    pub(super) fn new(shards: usize, capacity: usize, max_size: usize) -> Self {
-        let limits = Limits {
-            max_size,
-            max_closing: usize::MAX,
-            min_open: 0,
-            min_idle: 0,
-            dials: 8,
-            max_waiters: 6,
-            handoff_after: 3,
-        };
+    pub(super) fn new(shards: usize, capacity: usize, max_size: usize, max_closing: usize) -> Self {
+        let limits =
+            Limits { max_size, max_closing, min_open: 0, min_idle: 0, dials: 8, max_waiters: 6, handoff_after: 3 };
         Pair {
             bag: Bag::new(shards, capacity, limits),
             twin: Twin::new(shards, capacity, limits),
@@ -54,16 +51,18 @@ impl Pair {
             leased: Vec::new(),
             seats: Vec::new(),
             granted: Vec::new(),
+            sights: Vec::new(),
             now: 0,
             residents: 0,
             closed: BTreeSet::new(),
+            gone: 0,
         }
     }
 
     /// One operation, on both. Those that find nothing to work on do nothing.
     pub(super) fn apply(&mut self, code: u8, a: usize, b: usize) {
         let (shard, now) = (b % self.twin.idle.len(), self.now);
-        match code % 24 {
+        match code % 32 {
             0 | 1 => {
                 let claim = if code.is_multiple_of(2) { self.bag.take(shard) } else { self.bag.take_home(shard) };
                 assert_eq!(claim.as_ref().map(index), self.twin.take(shard));
@@ -91,8 +90,8 @@ impl Pair {
             7 => self.note(a % self.twin.known.len(), b),
             8 => {
                 let Some(claim) = self.leased.get(a % self.leased.len().max(1)) else { return };
-                // The two that an owner acts on.
-                let flag = [Notes::AGED, Notes::RESTED][b % 2];
+                // Those that an owner acts on.
+                let flag = [Notes::AGED, Notes::RESTED, Notes::FRESH][b % 3];
                 self.bag.clear(claim, flag);
                 self.twin.known[index(claim)].set(flag, false);
             }
@@ -143,6 +142,21 @@ impl Pair {
                 self.twin.pause();
             }
             22 => self.resume(),
+            23 => self.use_leased(a, b),
+            24 => self.see(a % self.twin.known.len()),
+            25 => self.cut(a),
+            26 => {
+                let Some(permit) = self.permits.get(a % self.permits.len().max(1)) else { return };
+                let ticket = permit.ticket;
+                let expected = self.twin.slow(ticket);
+                let duty = self.bag.slow(ticket);
+                self.same(duty, expected);
+            }
+            27 => {
+                let Some(permit) = pick(&mut self.permits, a) else { return };
+                self.turn_away(permit);
+            }
+            28 | 29 => self.tell_closed(),
             // The end, so not too often.
             _ if a.is_multiple_of(32) => self.close(),
             _ => self.now += b as u64 % 8,
@@ -159,6 +173,42 @@ impl Pair {
         let expected = self.twin.dismiss(slot, life.generation, flag);
         let duty = self.bag.dismiss(life, flag);
         self.same_if_any(duty, expected);
+    }
+
+    /// A caller with a lease goes one step on: its hook, its use, the hook after it.
+    fn use_leased(&mut self, at: usize, b: usize) {
+        let Some(claim) = self.leased.get(at % self.leased.len().max(1)) else { return };
+        let (id, slot) = (index(claim), self.bag.slot(claim.slot()));
+        match b % 3 {
+            0 => {
+                let thread = 1 + b as u32 / 3 % 3;
+                slot.hold(claim, thread);
+                self.twin.hold(id, thread);
+            }
+            1 => {
+                slot.begin_use(claim);
+                self.twin.begin_use(id);
+            }
+            _ => {
+                slot.end_use(claim);
+                self.twin.end_use(id);
+            }
+        }
+    }
+
+    fn see(&mut self, slot: usize) {
+        let life = Life { slot: SlotId::at(slot), generation: self.twin.known[slot].generation };
+        self.sights.push((life, self.bag.slot(life.slot).last_use(), self.twin.used[slot]));
+    }
+
+    fn cut(&mut self, at: usize) {
+        let Some((life, seen, known)) = pick(&mut self.sights, at) else { return };
+        let expected = self.twin.cut(life.slot.index(), life.generation, known);
+        match (self.bag.cut(life, seen), expected) {
+            (Cut::Now, Ok(())) => {}
+            (Cut::TooLate(duty), Err(expected)) => self.same(duty, expected),
+            (cut, expected) => panic!("{cut:?} for {expected:?}"),
+        }
     }
 
     /// The life in a slot, or in a quarter of all cases the one before it, and one of `flags`.
@@ -220,17 +270,38 @@ impl Pair {
     fn admit(&mut self, permit: Permit, probe: bool) {
         let resident = self.residents;
         self.residents += 1;
+        let lost = !self.twin.has_permit(permit.ticket);
         let expected = self.twin.admit(permit.ticket, resident, probe);
         match self.bag.admit(permit, resident, probe) {
             Ok((claim, life)) => {
                 let slot = expected.expect("the twin has no room");
                 assert_eq!((index(&claim), life.generation), (slot, self.twin.known[slot].generation));
+                assert!(!lost || self.twin.is_within_limits(), "I7, I9");
                 self.arrived.push(claim);
             }
             Err(turned_away) => {
                 assert_eq!((expected, turned_away), (None, resident));
                 assert!(self.closed.insert(resident));
             }
+        }
+    }
+
+    /// A dial has opened what nobody wants.
+    fn turn_away(&mut self, permit: Permit) {
+        assert!(self.closed.insert(self.residents));
+        self.residents += 1;
+        let expected = self.twin.turn_away(permit.ticket);
+        let duty = self.bag.turn_away(permit);
+        self.same(duty, expected);
+    }
+
+    /// One that is being closed is gone.
+    fn tell_closed(&mut self) {
+        if self.gone < self.closed.len() {
+            self.gone += 1;
+            let expected = self.twin.gone();
+            let duty = self.bag.closed();
+            self.same(duty, expected);
         }
     }
 
@@ -254,11 +325,13 @@ impl Pair {
 
     fn limit(&mut self, a: usize, b: usize) {
         let capacity = self.twin.known.len();
-        let change = |limits: &mut Limits| match a % 5 {
+        let change = |limits: &mut Limits| match a % 7 {
             0 => limits.max_size = 1 + b % capacity,
             1 => limits.min_open = b % (capacity + 1),
             2 => limits.dials = b % 10,
             3 => limits.max_waiters = b % 10,
+            4 => limits.max_closing = b % 4,
+            5 => limits.min_idle = b % 4,
             _ => limits.handoff_after = [0, 1, 3, 9, u64::MAX][b % 5],
         };
         let expected = self.twin.limit(change);
@@ -284,7 +357,8 @@ impl Pair {
     fn same(&mut self, duty: Duty<usize>, expected: ToDo) {
         let dial = duty.dial.iter().map(|permit| permit.ticket).collect();
         let close = duty.close.map(|(resident, notes)| (resident, Known::by(notes)));
-        assert_eq!(ToDo { dial, close }, expected);
+        assert!(duty.dial.is_empty() || self.twin.is_within_limits(), "I7, I9");
+        assert_eq!(ToDo { dial, close, hasten: duty.hasten }, expected);
         self.permits.extend(duty.dial);
         close.into_iter().for_each(|(resident, _)| assert!(self.closed.insert(resident), "closed twice"));
     }
@@ -311,10 +385,13 @@ impl Pair {
             opening: twin.dialing(),
             idle: twin.idle.iter().map(BTreeSet::len).sum::<usize>() + parked,
             waiting: twin.waiting.len(),
-            closing: bag.census().closing,
+            closing: twin.closing,
             paused: twin.parked.is_some(),
         };
         assert_eq!(bag.census(), census);
+        assert_eq!(census.closing, self.closed.len() - self.gone);
+        let emptiness = bag.emptiness();
+        assert_eq!((emptiness.paused, emptiness.none_open), (census.paused, census.open == 0));
         assert_eq!((bag.waiting(), bag.is_closed()), (census.waiting, twin.closed));
         assert_eq!(bag.idle().wait_everywhere(), Some(twin.waits()));
         assert_eq!(bag.wait_until_empty(|| None), twin.occupied() == 0);
@@ -323,7 +400,9 @@ impl Pair {
         }
         for (index, expected) in twin.known.iter().enumerate() {
             let slot = SlotId::at(index);
-            let notes = bag.slot(slot).notes();
+            let (notes, last_use) = (bag.slot(slot).notes(), bag.slot(slot).last_use());
+            let (count, in_hook) = (bag.slot(slot).uses(), last_use.is_in_hook());
+            assert_eq!(Used { count, in_hook, thread: last_use.thread() }, twin.used[index]);
             assert_eq!(bag.is_idle(slot), twin.idle.iter().any(|idle| idle.contains(&index)));
             assert_eq!(Known::by(notes), *expected);
             assert_eq!(
@@ -358,5 +437,9 @@ impl Pair {
         self.compare();
         self.bag.at_rest().unwrap();
         assert_eq!(self.closed.len(), self.residents);
+        while self.gone < self.closed.len() {
+            self.tell_closed();
+        }
+        self.compare();
     }
 }

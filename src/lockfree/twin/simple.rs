@@ -58,6 +58,21 @@ impl Known {
     }
 }
 
+/// How often a slot was used, whether it is not in use, and who has it: a caller's thread, or 0 for the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) count: u64,
+    pub(super) in_hook: bool,
+    pub(super) thread: u32,
+}
+
+/// A dial under way.
+#[derive(Clone, Copy, Debug)]
+struct Dial {
+    slot: usize,
+    slow: bool,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     Granted(usize),
@@ -66,11 +81,12 @@ pub(super) enum End {
     TimedOut,
 }
 
-/// What is to be done outside: tickets to dial with, and what is to be closed, with what is known of it.
+/// What is to be done outside: tickets to dial with, what is to be closed, with what is known of it, and how many closes to hasten.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ToDo {
     pub(super) dial: Vec<u64>,
     pub(super) close: Option<(usize, Known)>,
+    pub(super) hasten: usize,
 }
 
 #[derive(Debug)]
@@ -78,10 +94,12 @@ pub(super) struct Twin {
     pub(super) idle: Vec<BTreeSet<usize>>,
     given_last: Vec<usize>,
     pub(super) known: Vec<Known>,
+    pub(super) used: Vec<Used>,
     pub(super) resident: Vec<Option<usize>>,
     vacant: BTreeSet<usize>,
-    opening: BTreeMap<u64, usize>,
+    opening: BTreeMap<u64, Dial>,
     arriving: usize,
+    pub(super) closing: usize,
     pub(super) waiting: VecDeque<(u64, u64)>,
     settled: BTreeMap<u64, End>,
     pub(super) parked: Option<BTreeSet<usize>>,
@@ -99,10 +117,12 @@ impl Twin {
             idle: vec![BTreeSet::new(); shards],
             given_last: vec![0; shards],
             known: vec![Known::born(0); capacity],
+            used: vec![Used { count: 0, in_hook: true, thread: 0 }; capacity],
             resident: vec![None; capacity],
             vacant: (0..capacity).collect(),
             opening: BTreeMap::new(),
             arriving: 0,
+            closing: 0,
             waiting: VecDeque::new(),
             settled: BTreeMap::new(),
             parked: None,
@@ -125,6 +145,22 @@ impl Twin {
         self.opening.len() + self.arriving
     }
 
+    /// One more may be open or opening: I7, I9.
+    fn has_room(&self) -> bool {
+        let closing = self.closing.saturating_sub(self.limits.max_closing);
+        self.occupied() < self.limits.max_size && self.occupied() + closing < self.limits.max_size
+    }
+
+    /// No more are open and opening than I7 and I9 allow at the beginning of a dial.
+    pub(super) fn is_within_limits(&self) -> bool {
+        let (size, closing) = (self.limits.max_size, self.limits.max_closing);
+        self.occupied() <= size && self.occupied() + self.closing <= size.saturating_add(closing)
+    }
+
+    pub(super) fn has_permit(&self, ticket: u64) -> bool {
+        self.opening.contains_key(&ticket)
+    }
+
     /// Everything that comes back has to come to the lock.
     pub(super) fn waits(&self) -> bool {
         self.closed || self.parked.is_some() || !self.waiting.is_empty()
@@ -132,7 +168,7 @@ impl Twin {
 
     /// The slots that are neither vacant nor reserved for a dial.
     pub(super) fn lived_in(&self) -> impl Iterator<Item = usize> {
-        let reserved: BTreeSet<usize> = self.opening.values().copied().collect();
+        let reserved: BTreeSet<usize> = self.opening.values().map(|dial| dial.slot).collect();
         (0..self.known.len()).filter(move |slot| !self.vacant.contains(slot) && !reserved.contains(slot))
     }
 
@@ -156,7 +192,21 @@ impl Twin {
         self.given_last[shard] = slot;
     }
 
+    pub(super) fn hold(&mut self, slot: usize, thread: u32) {
+        self.used[slot].thread = thread;
+    }
+
+    pub(super) fn begin_use(&mut self, slot: usize) {
+        let used = &mut self.used[slot];
+        (used.count, used.in_hook) = (used.count + 1, false);
+    }
+
+    pub(super) fn end_use(&mut self, slot: usize) {
+        self.used[slot].in_hook = true;
+    }
+
     pub(super) fn give(&mut self, slot: usize, shard: usize, now: u64) -> ToDo {
+        self.hold(slot, 0);
         if self.waits() {
             let close = self.give_locked(slot, shard, now);
             return self.balanced(close);
@@ -197,6 +247,7 @@ impl Twin {
         assert!(self.vacant.insert(slot));
         let next = Known::born(self.known[slot].generation + 1);
         let last = std::mem::replace(&mut self.known[slot], next);
+        self.closing += 1;
         self.resident[slot].take().map(|resident| (resident, last))
     }
 
@@ -205,29 +256,50 @@ impl Twin {
     }
 
     pub(super) fn dismiss(&mut self, slot: usize, generation: u64, flag: Flag) -> Option<ToDo> {
+        if self.note(slot, generation, flag) { self.take_out(slot) } else { None }
+    }
+
+    /// What was seen may be cut, or it is too late for that.
+    pub(super) fn cut(&mut self, slot: usize, generation: u64, seen: Used) -> Result<(), ToDo> {
+        if self.known[slot].generation != generation {
+            return Err(ToDo::default());
+        }
+        self.note(slot, generation, Notes::CUT);
+        match self.take_out(slot) {
+            Some(to_do) => Err(to_do),
+            None if self.used[slot] == seen => Ok(()),
+            None => Err(ToDo::default()),
+        }
+    }
+
+    fn take_out(&mut self, slot: usize) -> Option<ToDo> {
         let parked = |twin: &mut Twin| twin.parked.as_mut().is_some_and(|parked| parked.remove(&slot));
-        let found = self.note(slot, generation, flag) && (self.remove(slot) || parked(self));
-        found.then(|| self.evict(slot))
+        (self.remove(slot) || parked(self)).then(|| self.evict(slot))
     }
 
     // ---- a dial's ways -----------------------------------------------------------------------------------------------------
 
     pub(super) fn demand(&mut self) -> Option<ToDo> {
         (!self.closed).then(|| {
-            self.asked = self.dialing() == 0 && self.occupied() < self.limits.max_size;
+            self.asked = self.hopeful() == 0 && self.occupied() < self.limits.max_size;
             self.balanced(None)
         })
     }
 
     pub(super) fn admit(&mut self, ticket: u64, resident: usize, probe: bool) -> Option<usize> {
-        let reserved = self.opening.remove(&ticket);
-        let room = self.occupied() < self.limits.max_size;
-        let slot = reserved.or_else(|| if room { self.vacant.pop_first() } else { None })?;
-        if self.closed {
-            self.vacant.insert(slot);
-            return None;
-        }
+        let reserved = self.opening.remove(&ticket).map(|dial| dial.slot);
+        let slot = reserved.or_else(|| if self.has_room() { self.vacant.pop_first() } else { None });
+        let slot = match slot {
+            Some(slot) if !self.closed => slot,
+            slot => {
+                self.vacant.extend(slot);
+                self.closing += 1;
+                return None;
+            }
+        };
         self.arriving += 1;
+        self.end_use(slot);
+        self.hold(slot, 0);
         self.resident[slot] = Some(resident);
         if probe {
             self.known[slot].set(Notes::PROBE, true);
@@ -246,9 +318,32 @@ impl Twin {
     }
 
     pub(super) fn overdue(&mut self, ticket: u64) -> Option<ToDo> {
-        let slot = self.opening.remove(&ticket)?;
-        self.vacant.insert(slot);
+        let dial = self.opening.remove(&ticket)?;
+        self.vacant.insert(dial.slot);
         Some(self.balanced(None))
+    }
+
+    pub(super) fn slow(&mut self, ticket: u64) -> ToDo {
+        match self.opening.get_mut(&ticket) {
+            Some(dial) if !dial.slow => dial.slow = true,
+            _ => return ToDo::default(),
+        }
+        self.balanced(None)
+    }
+
+    pub(super) fn turn_away(&mut self, ticket: u64) -> ToDo {
+        self.closing += 1;
+        self.overdue(ticket).unwrap_or_else(|| self.balanced(None))
+    }
+
+    pub(super) fn gone(&mut self) -> ToDo {
+        self.closing -= 1;
+        self.balanced(None)
+    }
+
+    /// Dials that may serve somebody soon.
+    fn hopeful(&self) -> usize {
+        self.arriving + self.opening.values().filter(|dial| !dial.slow).count()
     }
 
     // ---- a waiter's ways ---------------------------------------------------------------------------------------------------
@@ -328,35 +423,43 @@ impl Twin {
     // ---- what ends each ----------------------------------------------------------------------------------------------------
 
     fn balanced(&mut self, close: Option<(usize, Known)>) -> ToDo {
-        ToDo { dial: self.balance(), close }
+        let (dial, hasten) = self.balance();
+        ToDo { dial, close, hasten }
     }
 
-    fn balance(&mut self) -> Vec<u64> {
+    fn balance(&mut self) -> (Vec<u64>, usize) {
         if self.closed || self.parked.is_some() {
-            return Vec::new();
+            return (Vec::new(), 0);
         }
         if self.refused && self.occupied() == self.dialing() {
             self.settled.extend(self.waiting.drain(..).map(|(number, _)| (number, End::Refused)));
         }
+        let idle = self.idle.iter().map(BTreeSet::len).sum();
         let missing = self.limits.min_open.saturating_sub(self.occupied() - self.dialing());
-        let unserved = self.waiting.len().saturating_sub(self.idle.iter().map(BTreeSet::len).sum());
-        let dial = self.reserve(self.room(missing.max(unserved).max(usize::from(self.asked))));
+        let missing = missing.max(self.limits.min_idle.saturating_sub(idle));
+        let unserved = self.waiting.len().saturating_sub(idle);
+        let (dial, held_back) = self.dial(missing.max(unserved).max(usize::from(self.asked)));
         self.asked &= dial.is_empty();
-        dial
+        (dial, held_back)
     }
 
-    fn room(&self, wanted: usize) -> usize {
-        let permits = self.limits.max_size.saturating_sub(self.occupied()).min(self.vacant.len());
-        let dials = self.limits.dials.saturating_sub(self.dialing());
-        wanted.saturating_sub(self.dialing()).min(permits).min(dials)
-    }
-
-    fn reserve(&mut self, count: usize) -> Vec<u64> {
-        let reserve = |_| {
+    /// Begins one dial after another until there are `wanted` or one too many; once there is no more room, it counts those that closes
+    /// hold back.
+    fn dial(&mut self, wanted: usize) -> (Vec<u64>, usize) {
+        let (mut begun, mut held_back) = (Vec::new(), 0);
+        while self.hopeful() + held_back < wanted
+            && self.dialing() + held_back < self.limits.dials
+            && self.occupied() + held_back < self.limits.max_size.min(self.known.len())
+        {
+            if held_back > 0 || !self.has_room() {
+                held_back += 1;
+                continue;
+            }
             self.tickets += 1;
-            self.opening.insert(self.tickets, self.vacant.pop_first().unwrap());
-            self.tickets
-        };
-        (0..count).map(reserve).collect()
+            let slot = self.vacant.pop_first().unwrap();
+            self.opening.insert(self.tickets, Dial { slot, slow: false });
+            begun.push(self.tickets);
+        }
+        (begun, held_back)
     }
 }
