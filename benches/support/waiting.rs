@@ -9,8 +9,15 @@ use std::time::Instant;
 use crate::lockfree::bag::{Bag, Claim, Fate, Limits, Seat};
 use crate::support::rounds::{cores, pin};
 
-const LIMITS: Limits =
-    Limits { max_size: 1, max_closing: 1, min_open: 0, dials: 0, max_waiters: usize::MAX, handoff_after: 0 };
+const LIMITS: Limits = Limits {
+    max_size: 1,
+    max_closing: 1,
+    min_open: 0,
+    min_idle: 0,
+    dials: 0,
+    max_waiters: usize::MAX,
+    handoff_after: 0,
+};
 
 /// What the first waiter of an exhausted pool pays before it may sleep, so many times, in µs.
 ///

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod compare;
+mod known;
 mod pair;
 mod simple;
 
@@ -33,7 +35,7 @@ mod tests {
 
     #[test]
     fn the_kept_corpus_finds_no_difference() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/bag_ops");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/bag_ops");
         let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
         let files: Vec<_> = files.collect();
         assert!(files.len() >= 24, "{} files are kept in {folder}", files.len());
