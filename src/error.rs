@@ -43,6 +43,8 @@ pub enum BuildError {
         /// What the last dial failed with; `None` if none had ended.
         cause: Option<Cause>,
     },
+    /// The pool was closed while [`wait_ready`](crate::Pool::wait_ready) waited, or before.
+    Closed,
     /// A reactor or one of its threads could not be made.
     Reactor(Arc<io::Error>),
     /// The `make` of a [`PoolMap`](crate::PoolMap) asks for a pool that cannot be there before the one that it makes: of the same
@@ -64,6 +66,7 @@ impl fmt::Display for BuildError {
                     None => Ok(()),
                 }
             }
+            BuildError::Closed => f.write_str("the pool is closed"),
             BuildError::Reactor(_) => write!(f, "could not start a reactor"),
             BuildError::Circular => f.write_str(
                 "`make` asks for a pool that waits for the one that it makes: of its own key, or of one that asks for its own",
@@ -76,7 +79,7 @@ impl fmt::Display for BuildError {
 impl Error for BuildError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            BuildError::Setting { .. } | BuildError::Circular | BuildError::Panicked(_) => None,
+            BuildError::Closed | BuildError::Setting { .. } | BuildError::Circular | BuildError::Panicked(_) => None,
             BuildError::Opening { cause, .. } => cause.as_deref().map(|cause| cause as &(dyn Error + 'static)),
             BuildError::Reactor(error) => Some(&**error),
         }

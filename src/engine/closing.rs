@@ -22,7 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use super::resident::Resident;
-use crate::error::Cause;
+use super::told::Told;
 use crate::manager::{CloseReason, Manager};
 use crate::observe::{Event, Observing};
 use crate::os::background;
@@ -141,8 +141,7 @@ impl<M: Manager> Closer<M> {
     }
 
     /// Has a connection closed in the background. Does not block.
-    pub(crate) fn close(&self, resident: Resident<M>, why: CloseReason, cause: Option<Cause>) {
-        self.observing.tell(|| Event::Discarded { why, cause });
+    pub(crate) fn close(&self, resident: Resident<M>, why: CloseReason, cause: Option<Told>) {
         let left = clock::now();
         let sockets = Arc::clone(&resident.sockets);
         let mut farewell = Farewell { left, begun: None, cut: false, hung: false, sockets };
@@ -157,6 +156,8 @@ impl<M: Manager> Closer<M> {
             state.queue.push_back((number, resident, why));
             // Relaxed: statistics. Under the lock, so that whoever waits for the last one counts none that is not in the queue.
             self.left[why as usize].fetch_add(1, Ordering::Relaxed);
+            // Before anybody can close it, and tell of that.
+            self.observing.tell(|| Event::Discarded { why, cause: cause.as_ref().map(Told::cause) });
         }
         self.reactor.remind(left.saturating_add(self.timeout()));
         self.staff();

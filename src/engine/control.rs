@@ -52,7 +52,7 @@ impl<M: Manager> Engine<M> {
             };
         }));
         self.perform_all(self.dialing.keep(&self.bag, &new, kept));
-        self.perform_all(self.dialing.set_most(&self.bag, &new));
+        self.perform_all(self.dialing.set_limits(&self.bag, &new));
         self.shed_surplus(new.max_size);
         if new.probe_after.is_zero() && !old.probe_after.is_zero() {
             let looked_at = self.upkeep.sockets();
@@ -134,6 +134,7 @@ impl<M: Manager> Engine<M> {
             self.closer.close(resident, CloseReason::PoolClosed, None);
         }
         self.dialing.cut_all();
+        self.dialing.ring();
     }
 
     /// Closes, and waits for all that is leased and all closes until `limit`; then cuts short what is left, if `hard` says for how long
@@ -163,6 +164,10 @@ impl<M: Manager> Engine<M> {
         // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its
         // connection is on its way. Asked again after each close, whose lock orders what is counted.
         let gone = || self.gone() >= self.counters.read(Count::Opened);
+        self.closer.wait_until_finished(Instant::now() + until(deadline, clock::now()), gone);
+        // What was given up may still open something, which is closed at once: until its time is up, that is waited for.
+        let left = until(deadline, clock::now()).min(self.dialing.pending());
+        self.dialing.wait_until(left, || self.dialing.pending().is_zero());
         self.closer.wait_until_finished(Instant::now() + until(deadline, clock::now()), gone);
     }
 

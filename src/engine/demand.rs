@@ -57,11 +57,14 @@ impl<M: Manager> Engine<M> {
         let mut open = 0;
         let done = || {
             open = self.bag.census().open;
-            open >= wanted || self.dialing.is_permanent()
+            open >= wanted || self.dialing.is_permanent() || self.bag.is_closed()
         };
         self.dialing.wait_until(limit, done);
         if open >= wanted {
             return Ok(());
+        }
+        if self.bag.is_closed() {
+            return Err(BuildError::Closed);
         }
         Err(BuildError::Opening {
             open,

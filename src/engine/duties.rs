@@ -7,6 +7,7 @@ use super::Engine;
 use super::counters::Count;
 use super::dialing::{self, DialError};
 use super::resident::{Resident, Unfit};
+use super::told::Told;
 use crate::error::Cause;
 use crate::lockfree::bag::{Claim, Duty, Permit};
 use crate::lockfree::bits::{Flag, Life, Notes};
@@ -80,7 +81,8 @@ impl<M: Manager> Engine<M> {
     fn note_unused(&self, claim: &Claim, unfit: &Unfit) {
         let notes = self.slot(claim).notes();
         if notes.has(Notes::FRESH) && !notes.is_leaving() {
-            let cause = unfit.cause.clone().unwrap_or_else(|| Arc::new(DialError::of_unused(unfit.why)));
+            let said = unfit.cause.as_ref().map(Told::cause);
+            let cause = said.unwrap_or_else(|| Arc::new(DialError::of_unused(unfit.why)));
             // The pace before the permit.
             self.came_to_nothing(cause);
         }

@@ -7,6 +7,7 @@ use super::Engine;
 use super::counters::Count;
 use super::patience::Times;
 use super::resident::{Resident, Unfit, Withheld};
+use super::told::Told;
 use crate::error::Cause;
 use crate::lockfree::bag::{Claim, Slot};
 use crate::lockfree::bits::Notes;
@@ -60,7 +61,7 @@ impl<M: Manager> Engine<M> {
             Ok(()) => {
                 if notes.has(Notes::FRESH) {
                     self.bag.clear(&claim, Notes::FRESH);
-                    self.dialing.proven();
+                    self.perform_all(self.dialing.proven(&self.bag, &self.live.settings()));
                 }
                 slot.begin_use(&claim);
                 Taken::Fit(claim)
@@ -94,6 +95,8 @@ impl<M: Manager> Engine<M> {
             blocks = sys::rests() > rests;
             judged
         });
+        // One that has done more than nothing may have left a half-done exchange.
+        let judged = judged.and_then(|()| resident.compare().map_err(Withheld::Unfit));
         if blocks {
             self.turns_choosy();
         }
@@ -147,7 +150,10 @@ impl<M: Manager> Engine<M> {
                 Taken::Gone
             }
             Withheld::Useless(cause) => {
-                self.discard(claim, Unfit { why: CloseReason::Discarded, cause: Some(Cause::clone(&cause)) });
+                self.discard(
+                    claim,
+                    Unfit { why: CloseReason::Discarded, cause: Some(Told::new(Cause::clone(&cause))) },
+                );
                 Taken::Refused(cause)
             }
             Withheld::Refused(cause) => {

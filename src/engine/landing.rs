@@ -30,6 +30,7 @@ impl<M: Manager> Landing<M> for Engine<M> {
             self.thread_is_free();
             self.perform(self.bag.turn_away(attempt.permit));
             self.closer.close(resident, why, None);
+            self.dialing.ring();
             return;
         }
         let Attempt { permit, begun, retirements, .. } = attempt;
@@ -40,6 +41,7 @@ impl<M: Manager> Landing<M> for Engine<M> {
                 self.dial_succeeded(begun);
                 let why = if self.bag.is_closed() { CloseReason::PoolClosed } else { CloseReason::Surplus };
                 self.closer.close(resident, why, None);
+                self.dialing.ring();
             }
         }
     }

@@ -6,6 +6,7 @@ use super::counters::Count;
 use super::told::Told;
 use crate::error::{Busy, Cause, Detail, GetError, GetErrorKind};
 use crate::lockfree::bag::Barred;
+use crate::lockfree::bits::{Notes, SlotId};
 use crate::manager::Manager;
 use crate::os::clock::{self, NEVER, until};
 use crate::os::thread;
@@ -65,9 +66,7 @@ impl<M: Manager> Engine<M> {
 
     /// An error with all that is known: since when it waited (if it did), the counts, whose leases, the cause.
     fn failure(&self, kind: GetErrorKind, begun: u64, cause: Option<Cause>) -> GetError {
-        let census = self.bag.census();
-        let me = thread::number();
-        let leased = self.bag.lives().into_iter().filter(|(_, idle)| !idle);
+        let census = self.bag.glance();
         let detail = Detail {
             waited: until(clock::now(), begun),
             open: census.open,
@@ -75,11 +74,25 @@ impl<M: Manager> Engine<M> {
             opening: census.opening,
             oldest_dial: self.dialing.oldest().filter(|_| census.opening > 0),
             waiting: census.waiting,
-            closing: census.closing,
+            closing: self.closer.tally().1,
             paused: census.paused,
-            held_here: leased.filter(|(life, _)| self.bag.slot(life.slot).last_use().thread() == me).count(),
+            held_here: self.held_here(),
             cause,
         };
         GetError::detailed(kind, detail)
+    }
+
+    /// How many leases this thread has, among the slots that fill up first: a thread that has so many as to be in none of them is
+    /// not the one that is told why it waits for itself.
+    fn held_here(&self) -> usize {
+        const SLOTS: usize = 64;
+        let me = thread::number();
+        let slots = (0..self.bag.capacity().min(SLOTS)).map(SlotId::at);
+        let held = slots.filter(|slot| {
+            let slot_of = self.bag.slot(*slot);
+            // Fresh: nobody has used it, or nobody lives there.
+            slot_of.last_use().thread() == me && !slot_of.notes().has(Notes::FRESH) && !self.bag.is_idle(*slot)
+        });
+        held.count()
     }
 }

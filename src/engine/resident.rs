@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use super::told::Told;
 use crate::error::Cause;
 use crate::manager::{CloseReason, Manager, Outcome, Verdict, Watch};
 use crate::os::contain::contain;
@@ -32,7 +33,7 @@ pub(crate) struct Resident<M: Manager> {
 pub(crate) struct Unfit {
     pub(crate) why: CloseReason,
     /// What the hook said.
-    pub(crate) cause: Option<Cause>,
+    pub(crate) cause: Option<Told>,
 }
 
 impl Unfit {
@@ -63,7 +64,7 @@ impl<M: Manager> Resident<M> {
             Ok(Ok(Verdict::Keep)) => Ok(()),
             Ok(Ok(Verdict::Discard)) => Err(Withheld::Unfit(Unfit::new(CloseReason::Discarded))),
             Ok(Ok(Verdict::DiscardFor(cause))) => {
-                Err(Withheld::Unfit(Unfit { why: CloseReason::Discarded, cause: Some(cause) }))
+                Err(Withheld::Unfit(Unfit { why: CloseReason::Discarded, cause: Some(Told::new(cause)) }))
             }
             Ok(Ok(Verdict::Refuse(cause))) => Err(Withheld::Useless(cause)),
             Ok(Err(error)) => Err(Withheld::Refused(Arc::new(error))),
@@ -114,18 +115,8 @@ impl<M: Manager> Resident<M> {
         if !self.has_sockets() {
             return Ok(());
         }
+        self.compare()?;
         let Resident { connection, manager, sockets, .. } = self;
-        let compared = contain(|| {
-            let mut watch = Watch::compare(sockets, Files::Compared);
-            manager.watch(connection, &mut watch);
-            watch.found()
-        });
-        match compared {
-            Ok(Found::Same) => {}
-            Ok(Found::Replaced) => return Err(Unfit::new(CloseReason::SocketReplaced)),
-            Ok(Found::Unfit) => return Err(discarded(half_done(), Outcome::Done)),
-            Err(_) => return Err(Unfit::new(CloseReason::Panicked)),
-        }
         let mut peeked = [0; 64];
         for socket in sockets.iter().filter(|socket| socket.is_socket()) {
             match peek(&socket.fd, &mut peeked) {
@@ -141,12 +132,28 @@ impl<M: Manager> Resident<M> {
         Ok(())
     }
 
-    /// Whether it gives a sign of life. May block.
+    /// Whether its sockets are those that the pool watches, and fit to be lent: after a hook that may have used them.
+    pub(crate) fn compare(&mut self) -> Result<(), Unfit> {
+        let Resident { connection, manager, sockets, .. } = self;
+        let compared = contain(|| {
+            let mut watch = Watch::compare(sockets, Files::Compared);
+            manager.watch(connection, &mut watch);
+            watch.found()
+        });
+        match compared {
+            Ok(Found::Same) => Ok(()),
+            Ok(Found::Replaced) => Err(Unfit::new(CloseReason::SocketReplaced)),
+            Ok(Found::Unfit) => Err(discarded(half_done(), Outcome::Done)),
+            Err(_) => Err(Unfit::new(CloseReason::Panicked)),
+        }
+    }
+
+    /// Whether it gives a sign of life, and is as it was after that. May block.
     pub(crate) fn ping(&mut self) -> Result<(), Unfit> {
         let Resident { connection, manager, .. } = self;
         match contain(|| manager.ping(connection)) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Unfit { why: CloseReason::PingFailed, cause: Some(Arc::new(error)) }),
+            Ok(Ok(())) => self.compare(),
+            Ok(Err(error)) => Err(Unfit { why: CloseReason::PingFailed, cause: Some(Told::new(Arc::new(error))) }),
             Err(_) => Err(Unfit::new(CloseReason::Panicked)),
         }
     }
@@ -168,9 +175,9 @@ fn discarded(verdict: Verdict, how: Outcome) -> Unfit {
     Unfit { why, cause: reason(verdict) }
 }
 
-fn reason(verdict: Verdict) -> Option<Cause> {
+fn reason(verdict: Verdict) -> Option<Told> {
     match verdict {
-        Verdict::DiscardFor(cause) | Verdict::Refuse(cause) => Some(cause),
+        Verdict::DiscardFor(cause) | Verdict::Refuse(cause) => Some(Told::new(cause)),
         Verdict::Keep | Verdict::Discard => None,
     }
 }

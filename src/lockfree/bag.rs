@@ -177,6 +177,24 @@ impl<T, R: Clone> Bag<T, R> {
         }
     }
 
+    /// The same at a cost that does not grow with the pool: of the idle ones, those that a look at the first words shows. For an error, which
+    /// is told when there are none.
+    pub(crate) fn glance(&self) -> Census {
+        const WORDS: usize = 64;
+        let queue = self.lock();
+        let opening = queue.dialing();
+        let census = Census {
+            open: queue.occupied(self.capacity()) - opening,
+            opening,
+            idle: 0,
+            waiting: queue.waiting.len(),
+            closing: queue.closing,
+            paused: queue.parked.is_some(),
+        };
+        drop(queue);
+        Census { idle: self.idle.some(census.open, WORDS), ..census }
+    }
+
     /// Why a look may have found nothing. A lock and two comparisons, whatever the capacity.
     pub(crate) fn emptiness(&self) -> Emptiness {
         let queue = self.lock();
@@ -225,7 +243,7 @@ impl<T, R: Clone> Bag<T, R> {
         let open = queue.occupied(self.capacity()) - queue.dialing();
         let missing = queue.limits.min_open.saturating_sub(open).max(self.idle_missing(queue));
         // What is idle is on its way to a waiter; should somebody else be faster, that waiter comes by here again.
-        let at_hand = if queue.stirred && !queue.waiting.is_empty() { self.idle.total() } else { 0 };
+        let at_hand = if queue.stirred { self.idle.some(queue.waiting.len(), usize::MAX) } else { 0 };
         let unserved = queue.waiting.len().saturating_sub(at_hand);
         let room = queue.room_to_dial(missing.max(unserved).max(usize::from(queue.asked)), self.capacity());
         after.dial.extend((0..room.now).map_while(|_| queue.reserve()));
@@ -238,7 +256,7 @@ impl<T, R: Clone> Bag<T, R> {
     fn idle_missing(&self, queue: &Queue<R>) -> usize {
         match queue.limits.min_idle {
             0 => 0,
-            wanted => wanted.saturating_sub(self.idle.total()),
+            wanted => wanted - self.idle.some(wanted, usize::MAX),
         }
     }
 

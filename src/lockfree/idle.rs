@@ -198,6 +198,30 @@ impl IdleStacks {
         (0..self.shards).map(|shard| self.count(shard)).sum()
     }
 
+    /// The same as far as it matters: not more than `enough`, and no more words looked at than `words`.
+    pub(crate) fn some(&self, enough: usize, words: usize) -> usize {
+        let mut found = 0;
+        for word in self.all().take(words) {
+            found += word.look().len();
+            if found >= enough {
+                return enough;
+            }
+        }
+        found
+    }
+
+    /// Those that look idle, all shards together: whether each slot of the slab is one of them.
+    pub(crate) fn looks(&self, capacity: usize) -> Vec<bool> {
+        let mut idle = vec![false; capacity];
+        for shard in 0..self.shards {
+            for number in 0..self.words {
+                let slots = self.word(shard, number).look().slots(number);
+                slots.for_each(|slot| idle[slot.index()] = true);
+            }
+        }
+        idle
+    }
+
     /// A take by this shard's callers found it empty and stole. True for every eighth in a row: connections are scarce here.
     pub(crate) fn note_steal(&self, shard: usize) -> bool {
         // Relaxed: a count for a heuristic.

@@ -209,8 +209,8 @@ impl<R> Queue<R> {
     }
 
     /// Slots reserved for dials.
-    pub(super) fn reserved(&self) -> BTreeSet<SlotId> {
-        self.opening.values().map(|reserved| reserved.slot).collect()
+    pub(super) fn reserved(&self) -> impl Iterator<Item = &SlotId> {
+        self.opening.values().map(|reserved| &reserved.slot)
     }
 
     /// Dials whose connection is not in the pool yet.

@@ -164,6 +164,7 @@ fn next<'a>(known: &'a [Duplicate], at: &mut usize) -> Option<&'a Duplicate> {
 fn collect_stream(into: &mut io::Result<Vec<Duplicate>>, early: &mut Vec<u64>, stream: &impl Stream) {
     // A login may have ended with a write, or under a timeout of its own.
     match stream.restore() {
+        Ok(()) if !stream.is_fit() => *into = Err(io::ErrorKind::InvalidData.into()),
         Ok(()) => collect(into, early, stream.as_fd(), Interest::HangUp, stream.identity()),
         Err(error) => *into = Err(error),
     }

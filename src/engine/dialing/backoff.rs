@@ -10,7 +10,8 @@
 //! - *Ramp*, since a probe succeeded: 1 dial, 2, 4, …, doubling with each success, so that an endpoint that has just come up is
 //!   not knocked down again.
 //!
-//! A dial that turns out to be no success (its connection was discarded before anybody used it) has failed after all: the outage
+//! A success that seems to end an outage is in doubt until its connection is used, for a second at most: until then no other dial
+//! begins. A dial that turns out to be no success (its connection was discarded before anybody used it) has failed after all: the outage
 //! that it seemed to have ended goes on.
 //!
 //! **Refusing callers needs evidence, not memory.** They are refused only while the endpoint has been failing for
@@ -110,7 +111,7 @@ impl Backoff {
             return None;
         }
         if self.failures == 0 {
-            self.ramp = (self.ramp * 2).min(self.most);
+            self.ramp = if self.is_in_doubt(now) { 1 } else { (self.ramp * 2).min(self.most) };
             return None;
         }
         let since = self.down_since.min(self.last_failure);
@@ -139,16 +140,20 @@ impl Backoff {
 
     /// What a dial has opened is of no use to anybody: it has failed after all. True if that begins an outage.
     pub(super) fn came_to_nothing(&mut self, now: u64, cause: Told, longest: Duration) -> bool {
-        if let Some(ended) = self.ended.filter(|ended| self.failures == 0 && now - ended.at < nanos(LONGEST)) {
+        if let Some(ended) = self.ended.filter(|_| self.failures == 0 && self.is_in_doubt(now)) {
             (self.failures, self.down_since) = (ended.failures, ended.down_since);
         }
         // As old as the last dial: those that were opened together count once.
         self.failed(self.last_dial, now, cause, false, longest)
     }
 
-    /// What a dial has opened did serve: the outages before it are over for good.
-    pub(super) fn proven(&mut self) {
-        self.ended = None;
+    /// What a dial has opened did serve: the outages before it are over for good. True if that was in doubt.
+    pub(super) fn proven(&mut self) -> bool {
+        self.ended.take().is_some()
+    }
+
+    fn is_in_doubt(&self, now: u64) -> bool {
+        self.ended.is_some_and(|ended| now < ended.at.saturating_add(nanos(LONGEST)))
     }
 
     /// It is another endpoint now.
@@ -166,8 +171,9 @@ impl Backoff {
         self.cause = None;
     }
 
-    /// The most dials at once has changed.
-    pub(super) fn set_most(&mut self, most: usize) {
+    /// The most dials at once, or the longest pause, has changed.
+    pub(super) fn set_limits(&mut self, most: usize, longest: Duration) {
+        self.pause_ends = self.pause_ends.min(self.last_failure.saturating_add(nanos(longest)));
         self.ramp = if self.ramp == self.most { most } else { self.ramp.min(most) };
         self.most = most;
     }
@@ -188,6 +194,7 @@ impl Backoff {
     /// How many dials may be under way.
     pub(super) fn dials(&self, now: u64, beside: Beside) -> usize {
         match self.failures {
+            0 if self.is_in_doubt(now) => 0,
             0 => self.ramp,
             _ if now < self.pause_over(beside) => 0,
             _ => 1,
@@ -211,7 +218,9 @@ impl Backoff {
     /// When something changes by time alone: the end of the pause, that of the evidence, or the moment from which callers are refused.
     pub(super) fn due(&self, now: u64, fail_fast_after: u64, beside: Beside) -> u64 {
         let times = [self.pause_over(beside), self.stale_from(beside), self.down_since.saturating_add(fail_fast_after)];
-        times.into_iter().filter(|due| self.failures > 0 && *due > now).min().unwrap_or(NEVER)
+        let doubt = self.ended.map_or(NEVER, |ended| ended.at.saturating_add(nanos(LONGEST)));
+        let down = times.into_iter().filter(|_| self.failures > 0);
+        down.chain([doubt]).filter(|due| *due > now).min().unwrap_or(NEVER)
     }
 
     /// What to tell callers instead of letting them wait.
@@ -228,6 +237,11 @@ impl Backoff {
 
     pub(super) fn is_down(&self) -> bool {
         self.failures > 0
+    }
+
+    /// Whether the pace changes by time alone.
+    pub(super) fn is_paced(&self) -> bool {
+        self.failures > 0 || self.ended.is_some()
     }
 
     /// Whether that will not go away by itself.
@@ -351,6 +365,7 @@ mod tests {
         fail(&mut backoff, 0, MS);
         backoff.begun(50 * MS, ALONE);
         backoff.succeeded(50 * MS, 51 * MS);
+        assert_eq!(backoff.dials(60 * MS, ALONE), 0, "in doubt");
         backoff.came_to_nothing(70 * MS, error(), MAX);
         assert_eq!(backoff.begun(120 * MS, ALONE), 3, "the same outage goes on");
         backoff.succeeded(120 * MS, 121 * MS);
@@ -367,6 +382,7 @@ mod tests {
         fail(&mut backoff, 0, MS);
         for allowed in [1, 2, 4, 4] {
             backoff.succeeded(2 * MS, 2 * MS);
+            backoff.proven();
             assert_eq!(backoff.dials(2 * MS, ALONE), allowed);
         }
     }

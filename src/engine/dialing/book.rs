@@ -52,6 +52,7 @@ pub(crate) enum Ended {
 struct Hung {
     ticket: u64,
     begun: u64,
+    deadline: u64,
     /// It was dialing what nobody wants any more.
     disowned: bool,
 }
@@ -123,6 +124,12 @@ impl Book {
         self.running.iter().map(|running| Arc::clone(&running.cut)).collect()
     }
 
+    /// By when all that are under way should be back, whether they are wanted or not.
+    pub(super) fn last_deadline(&self) -> u64 {
+        let hung = self.hung.iter().map(|hung| hung.deadline);
+        self.running.iter().map(|running| running.deadline).chain(hung).max().unwrap_or(0)
+    }
+
     /// Threads that have not come back.
     pub(super) fn threads(&self) -> usize {
         self.running.len() + self.hung.len()
@@ -130,14 +137,17 @@ impl Book {
 
     /// Threads that may dial, of `most`.
     pub(super) fn free(&self, most: usize) -> usize {
-        most.min((HUNG * most).saturating_sub(self.hung.len()))
+        let free = most.min((HUNG * most).saturating_sub(self.hung.len()));
+        // A new manager has its try, whatever hangs of the one before.
+        let own_hang = self.hung.iter().any(|hung| !hung.disowned);
+        if own_hang || !self.running.is_empty() { free } else { free.max(1) }
     }
 
     /// What those under way mean for the next dial.
     pub(super) fn beside(&self, most: usize) -> Beside {
         let bound = HUNG * most;
         let hung = self.hung.iter().filter(|hung| !hung.disowned).count();
-        let pause = if self.hung.len() >= bound { NEVER } else { pause_beside(hung, bound) };
+        let pause = if self.free(most) == 0 { NEVER } else { pause_beside(hung.min(bound), bound) };
         Beside { running: !self.running.is_empty(), pause }
     }
 
@@ -170,7 +180,7 @@ impl Running {
 
 impl Hung {
     fn from(running: &Running, disowned: bool) -> Self {
-        Hung { ticket: running.ticket, begun: running.begun, disowned }
+        Hung { ticket: running.ticket, begun: running.begun, deadline: running.deadline, disowned }
     }
 }
 

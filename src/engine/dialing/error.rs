@@ -32,6 +32,8 @@ pub(crate) enum DialError {
     Unfit,
     /// `on_checkout` took longer than the caller's time.
     HookOverran,
+    /// Its stream is dirty, as `connect` left it.
+    LeftUnfit,
     NoDescriptor(io::Error),
 }
 
@@ -63,6 +65,9 @@ impl fmt::Display for DialError {
             DialError::Stillborn => f.write_str("the peer accepted the connection and hung up at once"),
             DialError::SpeaksFirst => f.write_str("the peer sends before it is asked: read its greeting in `connect`"),
             DialError::Unfit => f.write_str("the manager's on_checkout discards what it has just opened"),
+            DialError::LeftUnfit => {
+                f.write_str("the manager's connect left the stream dirty: an exchange was half done")
+            }
             DialError::HookOverran => f.write_str("the manager's on_checkout took longer than the caller's time"),
             DialError::NoDescriptor(error) if error.raw_os_error().is_some_and(out_of_descriptors) => {
                 f.write_str("no descriptor is left to watch the connection with (each pooled connection takes two)")

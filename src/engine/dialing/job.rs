@@ -1,6 +1,7 @@
 //! A dial on its background thread: the manager's `connect` and `watch`, and what comes of them.
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::sync::{Arc, Weak};
 
 use super::book::Attempt;
@@ -104,6 +105,7 @@ fn open<M: Manager>(manager: &Arc<M>, dial: &Dial<'_>) -> Result<Resident<M>, Fa
             let (registrations, sockets) = (Vec::new(), duplicates.into());
             return Ok(Resident { registrations, connection, manager: Arc::clone(manager), sockets });
         }
+        (Ok(()), Err(error)) if error.kind() == io::ErrorKind::InvalidData => DialError::LeftUnfit,
         (Ok(()), Err(error)) => DialError::NoDescriptor(error),
         (Err(Panicked), _) => DialError::Panicked("watch"),
     };

@@ -41,6 +41,11 @@ impl Keeping {
         self.lost += 1;
     }
 
+    /// The longest pause has changed.
+    pub(super) fn set_longest(&mut self, now: u64, longest: Duration) {
+        self.pause_ends = self.pause_ends.min(now.saturating_add(nanos(longest)));
+    }
+
     /// One was used.
     pub(super) fn used(&mut self) {
         *self = Keeping::default();

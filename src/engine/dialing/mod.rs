@@ -201,10 +201,13 @@ impl Dialing {
     }
 
     /// A connection is used for the first time: its dial was a success.
-    pub(crate) fn proven(&self) {
-        let mut pace = lock(&self.pace);
-        pace.backoff.proven();
-        pace.keeping.used();
+    pub(crate) fn proven<T>(&self, bag: &Bag<T, Told>, settings: &Settings) -> [Duty<T>; 2] {
+        let doubted = {
+            let mut pace = lock(&self.pace);
+            pace.keeping.used();
+            pace.backoff.proven() || pace.keeps_nothing
+        };
+        if doubted { self.look_again(bag, settings) } else { [Duty::none(), Duty::none()] }
     }
 
     /// Whatever the endpoint's troubles were, they are not those of the one that is dialed from now on.
@@ -217,9 +220,12 @@ impl Dialing {
         })
     }
 
-    /// `dials_at_once` may have changed.
-    pub(crate) fn set_most<T>(&self, bag: &Bag<T, Told>, settings: &Settings) -> [Duty<T>; 2] {
-        self.change_pace(bag, settings, |pace, _| pace.backoff.set_most(settings.dials_at_once))
+    /// `dials_at_once` or `backoff_max` may have changed.
+    pub(crate) fn set_limits<T>(&self, bag: &Bag<T, Told>, settings: &Settings) -> [Duty<T>; 2] {
+        self.change_pace(bag, settings, |pace, now| {
+            pace.backoff.set_limits(settings.dials_at_once, settings.backoff_max);
+            pace.keeping.set_longest(now, settings.backoff_max);
+        })
     }
 
     /// So many connections are to be kept from now on.
@@ -309,7 +315,7 @@ impl Dialing {
     /// Whether the pace changes by time alone just now.
     pub(crate) fn is_paced(&self) -> bool {
         let pace = lock(&self.pace);
-        pace.backoff.is_down() || pace.keeps_nothing
+        pace.backoff.is_paced() || pace.keeps_nothing
     }
 
     /// Whether the last dial has failed, so that whoever begins to wait should [`hurry`](Dialing::hurry).
@@ -359,6 +365,12 @@ impl Dialing {
     pub(crate) fn ring(&self) {
         drop(lock(&self.ended.0));
         self.ended.1.notify_all();
+    }
+
+    /// For how long those dials that are not wanted any more may still take that have not outlasted their time.
+    pub(crate) fn pending(&self) -> Duration {
+        let now = clock::now();
+        clock::until(lock(&self.book).last_deadline(), now)
     }
 
     /// Sleeps until `done`, which is asked after each dial, or until `limit` has passed.

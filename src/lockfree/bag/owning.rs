@@ -175,15 +175,17 @@ impl<T, R: Clone> Bag<T, R> {
 
     /// Every connection in the pool, and whether it looks idle.
     pub(crate) fn lives(&self) -> Vec<(Life, bool)> {
-        let queue = self.lock();
-        let reserved = queue.reserved();
-        let slots = (0..self.capacity()).map(SlotId::at);
-        let lived_in = slots.filter(|slot| !queue.vacant.contains(slot) && !reserved.contains(slot));
-        let life = |slot: SlotId| {
-            let life = Life { slot, generation: self.slot(slot).notes().generation() };
-            (life, self.idle.is_idle(slot))
+        let lives: Vec<Life> = {
+            let queue = self.lock();
+            let mut lived_in = vec![true; self.capacity()];
+            let empty = queue.vacant.iter().chain(queue.reserved());
+            empty.for_each(|slot| lived_in[slot.index()] = false);
+            let slots = (0..self.capacity()).filter(|index| lived_in[*index]).map(SlotId::at);
+            slots.map(|slot| Life { slot, generation: self.slot(slot).notes().generation() }).collect()
         };
-        lived_in.map(life).collect()
+        // A look, as it would be under the lock, where it would keep callers waiting.
+        let idle = self.idle.looks(self.capacity());
+        lives.into_iter().map(|life| (life, idle[life.slot.index()])).collect()
     }
 
     /// Notes `flag` on one life for its owner, now or next. For the flags that only ask for a look. False: that life was over or had
