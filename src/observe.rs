@@ -6,13 +6,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Cause, GetErrorKind};
 use crate::manager::CloseReason;
 use crate::os::background;
+use crate::os::contain::contain;
 use crate::sync::lock;
 
 /// Told of everything that happens in a pool off the hot path. Set by [`Builder::observer`](crate::Builder::observer).
@@ -155,7 +155,7 @@ impl Observing {
     fn drain(&self) {
         let Some(observer) = &self.observer else { return };
         while let Some(event) = self.next() {
-            let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&event)));
+            let _ = contain(|| observer.event(&event));
         }
     }
 

@@ -15,6 +15,7 @@ use crate::manager::{CloseReason, Manager};
 use crate::observe::Event;
 use crate::os::clock;
 use crate::os::{sys, thread};
+use crate::watch::naming::Files;
 
 /// What became of a connection that was taken for a caller.
 pub(super) enum Taken {
@@ -96,7 +97,7 @@ impl<M: Manager> Engine<M> {
             judged
         });
         // One that has done more than nothing may have left a half-done exchange.
-        let judged = judged.and_then(|()| resident.compare().map_err(Withheld::Unfit));
+        let judged = judged.and_then(|()| resident.compare(Files::Trusted).map_err(Withheld::Unfit));
         if blocks {
             self.turns_choosy();
         }

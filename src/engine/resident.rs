@@ -115,7 +115,7 @@ impl<M: Manager> Resident<M> {
         if !self.has_sockets() {
             return Ok(());
         }
-        self.compare()?;
+        self.compare(Files::Compared)?;
         let Resident { connection, manager, sockets, .. } = self;
         let mut peeked = [0; 64];
         for socket in sockets.iter().filter(|socket| socket.is_socket()) {
@@ -133,10 +133,11 @@ impl<M: Manager> Resident<M> {
     }
 
     /// Whether its sockets are those that the pool watches, and fit to be lent: after a hook that may have used them.
-    pub(crate) fn compare(&mut self) -> Result<(), Unfit> {
+    /// With `Files::Trusted` without a system call.
+    pub(crate) fn compare(&mut self, files: Files) -> Result<(), Unfit> {
         let Resident { connection, manager, sockets, .. } = self;
         let compared = contain(|| {
-            let mut watch = Watch::compare(sockets, Files::Compared);
+            let mut watch = Watch::compare(sockets, files);
             manager.watch(connection, &mut watch);
             watch.found()
         });
@@ -152,7 +153,7 @@ impl<M: Manager> Resident<M> {
     pub(crate) fn ping(&mut self) -> Result<(), Unfit> {
         let Resident { connection, manager, .. } = self;
         match contain(|| manager.ping(connection)) {
-            Ok(Ok(())) => self.compare(),
+            Ok(Ok(())) => self.compare(Files::Compared),
             Ok(Err(error)) => Err(Unfit { why: CloseReason::PingFailed, cause: Some(Told::new(Arc::new(error))) }),
             Err(_) => Err(Unfit::new(CloseReason::Panicked)),
         }

@@ -10,12 +10,12 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::os::contain::contain;
 use crate::os::sys;
 use crate::os::topology::Topology;
 
@@ -53,7 +53,7 @@ fn serve(first: Receiver<Job>) {
     let Ok(mut job) = first.recv() else { return };
     loop {
         // What a panicking hook means is settled by the job itself; this keeps the thread.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        let _ = contain(job);
         match channel().1.recv_timeout(LINGER) {
             Ok(next) => job = next,
             Err(_) => return,

@@ -33,6 +33,7 @@ pub(crate) struct Running {
     pub(crate) ticket: u64,
     pub(crate) begun: u64,
     deadline: u64,
+    era: u64,
     slow: bool,
     pub(crate) cut: Arc<Cut>,
 }
@@ -53,6 +54,7 @@ struct Hung {
     ticket: u64,
     begun: u64,
     deadline: u64,
+    era: u64,
     /// It was dialing what nobody wants any more.
     disowned: bool,
 }
@@ -62,6 +64,8 @@ struct Hung {
 pub(super) struct Book {
     running: Vec<Running>,
     hung: Vec<Hung>,
+    /// How many managers there were before this one.
+    era: u64,
 }
 
 /// So many times `dials_at_once` threads may hang.
@@ -79,6 +83,7 @@ impl Book {
             ticket: attempt.permit.ticket,
             begun: attempt.begun,
             deadline: attempt.deadline,
+            era: self.era,
             slow: false,
             cut: Arc::clone(&attempt.cut),
         });
@@ -111,6 +116,11 @@ impl Book {
         std::mem::take(&mut self.running)
     }
 
+    /// From now on another manager dials.
+    pub(super) fn begin_era(&mut self) {
+        self.era += 1;
+    }
+
     /// The tickets of those that have become slow.
     pub(super) fn take_slow(&mut self, now: u64) -> Vec<u64> {
         let turned = |running: &mut Running| {
@@ -138,9 +148,9 @@ impl Book {
     /// Threads that may dial, of `most`.
     pub(super) fn free(&self, most: usize) -> usize {
         let free = most.min((HUNG * most).saturating_sub(self.hung.len()));
-        // A new manager has its try, whatever hangs of the one before.
-        let own_hang = self.hung.iter().any(|hung| !hung.disowned);
-        if own_hang || !self.running.is_empty() { free } else { free.max(1) }
+        // A new manager has its try, whatever hangs of those before.
+        let has_tried = self.hung.iter().any(|hung| hung.era == self.era) || !self.running.is_empty();
+        if has_tried { free } else { free.max(1) }
     }
 
     /// What those under way mean for the next dial.
@@ -180,7 +190,7 @@ impl Running {
 
 impl Hung {
     fn from(running: &Running, disowned: bool) -> Self {
-        Hung { ticket: running.ticket, begun: running.begun, deadline: running.deadline, disowned }
+        Hung { ticket: running.ticket, begun: running.begun, deadline: running.deadline, era: running.era, disowned }
     }
 }
 

@@ -215,6 +215,7 @@ impl Dialing {
         self.change_pace(bag, settings, |pace, _| {
             // Relaxed: under the pace's lock, as where it is set.
             self.troubled.store(false, Ordering::Relaxed);
+            lock(&self.book).begin_era();
             pace.backoff.reset();
             pace.keeping.used();
         })
