@@ -159,7 +159,8 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Connections that may still be closing beside `max_size` open ones: 1 to 64,512. Default: a quarter of `max_size`, at least 4.
-    /// So a pool never has more than both together at its endpoint, but for dials that had been given up and succeed after all.
+    /// So a pool never has more than both together at its endpoint, but for dials that had been given up and succeed after all, and
+    /// for closes that hang, 16 at most.
     ///
     /// A connection that leaves makes room for the next at once, until there are so many; then the oldest farewell is cut short, and
     /// the next dial waits for its end.

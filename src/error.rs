@@ -27,8 +27,8 @@ pub enum BuildError {
         /// What would be allowed.
         limit: String,
     },
-    /// [`Opening::Wait`](crate::Opening::Wait) ran out before `min_idle` connections were open, or the manager called a
-    /// dial's error permanent.
+    /// [`Opening::Wait`](crate::Opening::Wait) ran out before the greater of `min_open` and `min_idle`, at least one, were open,
+    /// or the manager called a dial's error permanent.
     Opening {
         /// How many were open by then.
         open: usize,
@@ -94,7 +94,8 @@ pub enum GetErrorKind {
     Busy,
     /// None came free before the deadline.
     TimedOut,
-    /// The endpoint has been down for `fail_fast_after`; the last dial's error is the source.
+    /// The endpoint has been down for `fail_fast_after`, or its error is permanent, or a [`PoolMap`](crate::PoolMap)'s pool could not be
+    /// built; the last dial's error, or the build's, is the source.
     Down,
     /// As many callers wait already as `max_waiters` allows; or the manager refuses this one, by `on_wait` or `on_checkout`,
     /// whose error is the source.

@@ -52,7 +52,8 @@
 //! | a peer that hangs up | the reactor, at once | one a shard | | | |
 //!
 //! - At most `max_size` connections are open or being opened, whatever fails, and at most
-//!   [`max_closing`](Builder::max_closing) more with those that are being closed.
+//!   [`max_closing`](Builder::max_closing) more with those that are being closed; of these, up to 16
+//!   may hang beyond that.
 //! - A connection is leased to one caller at a time, closed once, and not handed out after its peer's hang-up, its expiry or its
 //!   retirement has been noted. A hang-up that is still on its way is seen by the caller's own I/O.
 //! - A stream that its type says is not fit ([`Stream`]) is not lent again, whatever its user and its manager say; nor, while

@@ -71,8 +71,11 @@ pub trait Manager: Send + Sync + 'static {
     /// One that is discarded before anybody has used it counts as a failed dial, with the reason that a
     /// [`DiscardFor`](Verdict::DiscardFor) gives: else a pool of which every connection is no good would dial for ever.
     ///
-    /// Runs on the caller's thread at every checkout. May block; the caller's deadline covers it: none starts after it, and one
-    /// that overruns the pool's `wait_timeout` has its socket shut down by the next sweep. The default costs nothing.
+    /// Runs on the caller's thread at every checkout. May block until the caller's deadline (for one who does not wait: for the pool's
+    /// `wait_timeout`): none starts after it, and one that overruns it has its sockets shut down under it. So it is at a
+    /// connection's first checkout, and at all of them once a hook of this pool has blocked, discarded or refused; until then, one
+    /// that suddenly hangs is found by a sweep, after `wait_timeout`. A stream that it leaves unfit is discarded on the same terms.
+    /// The default costs nothing.
     fn on_checkout(&self, connection: &mut Self::Connection) -> Result<Verdict, Self::Error> {
         let _ = connection;
         Ok(Verdict::Keep)
@@ -193,9 +196,9 @@ impl Eq for Verdict {}
 pub enum Outcome {
     /// The closure of `with` returned `Ok`, or the lease was dropped in the normal course.
     Done,
-    /// The closure of `with` returned `Err`.
+    /// The closure of `with` returned `Err`, or [`Lease::fail`](crate::Lease::fail) was called.
     Failed,
-    /// The lease was dropped by a panic that began during it.
+    /// The lease was dropped by a panic; or, if it is not one of `with`, while its thread was unwinding anyway.
     Panicked,
 }
 
@@ -305,8 +308,9 @@ impl<'a> Dial<'a> {
         Ok(())
     }
 
-    /// Calls `end` once the dial is overdue, or not wanted any more (its pool is closed, or told to retire all), for a client that can be ended by means of its own only (a cancel handle, a child to be
-    /// killed). Dropped uncalled when [`connect`](Manager::connect) returns in time.
+    /// Calls `end` once the dial is overdue, or not wanted any more (its pool is closed, or told to retire all), for a client
+    /// that can be ended by means of its own only (a cancel handle, a child to be killed). Dropped uncalled when
+    /// [`connect`](Manager::connect) returns in time.
     ///
     /// Runs on a background thread; may block. Called at once, on this thread, if the deadline has passed already.
     pub fn at_deadline(&self, end: impl FnOnce() + Send + 'static) {

@@ -117,7 +117,7 @@ impl<M: Manager> Pool<M> {
     /// the background.
     ///
     /// # Errors
-    /// `Busy`, which allocates nothing, or `Closed`.
+    /// `Busy`, which allocates nothing, or `Closed`; `Refused` where the manager's `on_checkout` refuses.
     #[inline]
     pub fn try_get(&self) -> Result<Lease<'_, M>, GetError> {
         self.get_timeout(Duration::ZERO)
@@ -235,6 +235,8 @@ impl<M: Manager> Pool<M> {
 
     /// Has all connections that are open now leave the pool: leased ones when they are given back, idle ones spread over this time, so
     /// that the endpoint is not dialed all at once. Zero: now. For a failover, or a change of names. None is cut.
+    ///
+    /// Dials under way are given up; what one of them opens all the same is closed, and may come on top of `max_size`.
     pub fn retire(&self, over: Duration) {
         self.engine.retire(over);
     }

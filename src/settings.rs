@@ -13,8 +13,8 @@ use crate::lockfree::bits::SlotId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Opening {
-    /// `build` dials, under backoff, until `min_open` and `min_idle` connections, at least one, are open; past this limit it fails with the last
-    /// dial's error. The default, with 5 s.
+    /// `build` dials, under backoff, until `min_open` and `min_idle` connections, at least one, are open; past this limit it
+    /// fails with the last dial's error. The default, with 5 s.
     Wait(Duration),
     /// `build` returns at once; they are dialed in the background, under backoff for as long as it takes.
     Background,
