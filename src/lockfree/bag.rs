@@ -177,8 +177,8 @@ impl<T, R: Clone> Bag<T, R> {
         }
     }
 
-    /// The same at a cost that does not grow with the pool: of the idle ones, those that a look at the first words shows. For an error, which
-    /// is told when there are none.
+    /// The same at a cost that does not grow with the pool: of the idle ones, those that a look at the first words shows. For an
+    /// error, which is told when there are none.
     pub(crate) fn glance(&self) -> Census {
         const WORDS: usize = 64;
         let queue = self.lock();
