@@ -171,8 +171,16 @@ fn demand_against_demand() {
                 assert!(within(rig, 1));
                 rig.carry(duty);
             };
-            let other =
-                beside(&rig, move |rig| if waits { _ = rig.wait_and_give(0, Patience::Endless) } else { ask(rig) });
+            let other = beside(&rig, move |rig| {
+                if !waits {
+                    return ask(rig);
+                }
+                let (seat, duty) = rig.bag.enqueue(0).unwrap();
+                assert!(within(rig, 1));
+                rig.carry(duty);
+                let claim = rig.wait(&seat, Patience::Endless).unwrap();
+                rig.give(claim, 0);
+            });
             ask(&rig);
             other.join().unwrap();
             rig.at_rest();
