@@ -64,6 +64,8 @@ struct State<M: Manager> {
     numbers: u64,
     /// Those that are over.
     ended: u64,
+    /// Farewells to be cut as soon as they come: room was wanted before they were here.
+    owed: usize,
     /// Background threads that take from the queue.
     threads: usize,
     hung: usize,
@@ -117,7 +119,7 @@ impl<M: Manager> Closer<M> {
         let (queue, farewells) = (VecDeque::new(), BTreeMap::new());
         let closer = Arc::new_cyclic(|me| Closer {
             me: Weak::clone(me),
-            state: Mutex::new(State { queue, farewells, numbers: 0, ended: 0, threads: 0, hung: 0 }),
+            state: Mutex::new(State { queue, farewells, numbers: 0, ended: 0, owed: 0, threads: 0, hung: 0 }),
             finished: Condvar::new(),
             left: std::array::from_fn(|_| AtomicU64::new(0)),
             timeout: AtomicU64::new(nanos(timeout)),
@@ -152,6 +154,10 @@ impl<M: Manager> Closer<M> {
             let mut state = lock(&self.state);
             state.numbers += 1;
             let number = state.numbers;
+            if state.owed > 0 && !farewell.cut {
+                state.owed -= 1;
+                farewell.cut();
+            }
             state.farewells.insert(number, farewell);
             state.queue.push_back((number, resident, why));
             // Relaxed: statistics. Under the lock, so that whoever waits for the last one counts none that is not in the queue.
@@ -168,8 +174,11 @@ impl<M: Manager> Closer<M> {
         let mut state = lock(&self.state);
         // Those that were cut before will be gone soon.
         let coming = state.farewells.values().filter(|farewell| farewell.cut && !farewell.hung).count();
+        let wanted = wanted.saturating_sub(coming);
         let patient = state.farewells.values_mut().filter(|farewell| !farewell.cut);
-        patient.take(wanted.saturating_sub(coming)).for_each(Farewell::cut);
+        let cut = patient.take(wanted).map(Farewell::cut).count();
+        // The rest have left the bag, and are on their way here.
+        state.owed = wanted - cut;
     }
 
     /// How many connections left for this reason.
@@ -230,6 +239,8 @@ impl<M: Manager> Closer<M> {
             let ended = {
                 let mut state = lock(&self.state);
                 let ended = state.farewells.remove(&number);
+                // The room that this makes is weighed anew, and what is still wanted is asked for again.
+                state.owed = 0;
                 state.hung -= ended.iter().filter(|farewell| farewell.hung).count();
                 state.ended += 1;
                 if state.farewells.is_empty() {
@@ -291,7 +302,7 @@ impl<M: Manager> Handler for Closer<M> {
         let mut given_up = 0;
         {
             let mut state = lock(&self.state);
-            let State { farewells, threads, hung, .. } = &mut *state;
+            let State { farewells, threads, hung, owed, .. } = &mut *state;
             for farewell in farewells.values_mut().filter(|farewell| farewell.due(timeout) <= now) {
                 if !farewell.cut {
                     farewell.cut();
@@ -300,6 +311,7 @@ impl<M: Manager> Handler for Closer<M> {
                     *hung += 1;
                     *threads -= 1;
                     given_up += 1;
+                    *owed = 0;
                 }
             }
         }
