@@ -151,8 +151,10 @@ impl<M: Manager> Builder<M> {
     }
 
     /// How long a connection's [`close`](Manager::close) may take, from when it leaves the pool, before its watched sockets are shut
-    /// down under it. Default: 1 s; at least 1 ms. One that still has not ended after as long again is given up; at most 16 of a
-    /// pool's closes hang so, before those after them keep their places (see [`max_closing`](Builder::max_closing)).
+    /// down under it. Default: 1 s; at least 1 ms.
+    ///
+    /// One that still has not ended after as long again hangs, and its place is free for others. Up to 16 of a pool's closes may hang
+    /// so; any further one keeps its place until it ends (see [`max_closing`](Builder::max_closing)).
     pub fn close_timeout(mut self, limit: Duration) -> Self {
         self.settings.close_timeout = limit;
         self

@@ -181,8 +181,8 @@ impl<M: Manager> Pool<M> {
         self.engine.close();
     }
 
-    /// Ends the pool in good order: [`close`](Pool::close), then waits until every lease has come back and every connection is
-    /// closed, up to `limit`, and reports what has not.
+    /// Ends the pool in good order: [`close`](Pool::close), then waits up to `limit` until every lease has come back and every connection
+    /// is closed, also one that a dial given up may still open within its `dial_timeout`. Reports what has not ended by then.
     ///
     /// Blocks. A `main` that returns without it ends the process under its background threads: farewells that were not said by then
     /// are not said, and the peers see the sockets close.

@@ -35,7 +35,6 @@ pub(crate) struct Counters {
     last: Mutex<(u64, u64)>,
 }
 
-// Relaxed, throughout: statistics.
 impl Counters {
     pub(crate) fn new(shards: usize) -> Self {
         Counters {
@@ -48,6 +47,7 @@ impl Counters {
 
     /// One more.
     pub(crate) fn add(&self, what: Count) {
+        // Relaxed: statistics.
         self.counts[what as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -57,6 +57,7 @@ impl Counters {
 
     /// A caller of this shard has stolen.
     pub(crate) fn add_stolen(&self, shard: usize) {
+        // Relaxed: statistics.
         self.stolen[shard].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -77,7 +78,7 @@ impl Counters {
 
     /// A look at how many are idle.
     pub(crate) fn saw_idle(&self, idle: usize) {
-        // Written only where it changes something, since many may wait.
+        // Relaxed: statistics. Written only where it changes something, since many may wait.
         if self.idle_low.load(Ordering::Relaxed) > idle {
             self.idle_low.fetch_min(idle, Ordering::Relaxed);
         }
@@ -85,6 +86,7 @@ impl Counters {
 
     /// The fewest idle ones since this was asked last, `idle` being how many there are now.
     pub(crate) fn take_idle_low(&self, idle: usize) -> usize {
+        // Relaxed: statistics.
         self.idle_low.swap(idle, Ordering::Relaxed).min(idle)
     }
 }

@@ -26,6 +26,7 @@ impl Waits {
 
     /// It waits no more.
     pub(crate) fn leave(&self) {
+        // Relaxed: a count.
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
