@@ -1,16 +1,6 @@
-//! Coming from NimblePool, `connection`, db_connection or HikariCP: where each of their levers is here.
+//! Coming from NimblePool, `connection` or db_connection.
 //!
-//! A table each. A row is one callback, option or setting of theirs; what it is here, or why it has no meaning here; and a test of it, as
-//! `FILE::NAME` in `tests/` (a test of its own, `tests/guide.rs`, holds this page to that).
-//!
-//! Three differences run through all of them:
-//! - **The caller's thread does the caller's work.** There is no pool process and no connection process: a checkout takes the
-//!   connection itself, and the hooks about it run on the thread that asks or returns. What may block without a caller (dialing, pinging,
-//!   closing) runs on background threads, each under a deadline.
-//! - **The lease is `&mut`.** A use's changes need no message back, a connection cannot be used after it was given back, and nobody checks in
-//!   by hand.
-//! - **No state is threaded through.** Hooks take `&self`, from many threads at once: what NimblePool keeps in `pool_state` is a field of
-//!   the manager, behind an atomic or a lock of its own.
+//! [The guide](super) says how to read the tables.
 //!
 //! # NimblePool
 //!
@@ -83,7 +73,7 @@
 //! | `ping/1` | [`Manager::ping`] | `ping::one_that_hangs_is_cut_at_its_timeout` |
 //! | `disconnect/2` | [`Manager::close`] | `observer::a_connection_from_its_dial_to_its_end` |
 //! | `:pool_size` | [`Builder::max_size`], [`Builder::min_open`] | `keeping::min_idle_is_kept_beside_what_is_leased` |
-//! | `:pool`, `:pool_index`, `:pool_count` | one kind of pool, sharded inside ([`Builder::shards`]) and stealing from shard to shard: nobody waits beside an idle connection of another shard | `steal::a_connection_idle_in_another_shard_is_found` |
+//! | `:pool`, `:pool_index`, `:pool_count` | one kind of pool, sharded inside ([`Builder::shards`]) and stealing from shard to shard: no caller waits while another shard has an idle connection | `steal::a_connection_idle_in_another_shard_is_found` |
 //! | `:name` | no registry: hold the [`Pool`], or a [`PoolMap`] | `pool_map::each_is_made_once_however_many_ask` |
 //! | `:queue` (`false`) | [`Pool::try_get`] | `try_get::at_full_size_it_asks_for_nothing` |
 //! | `:queue_target`, `:queue_interval` | no CoDel: a wait ends at its caller's deadline ([`Builder::wait_timeout`]); [`Builder::max_waiters`] bounds the queue, and [`Manager::on_wait`] sheds by a rule of yours | `hooks::a_waiter_is_admitted_or_refused_at_the_door` |
@@ -105,42 +95,10 @@
 //! | `:show_sensitive_data_on_connection_error` | no meaning: an error shows what the manager's error says, and no `Debug` here shows the manager | `stats::nothing_prints_what_the_manager_knows` |
 //! | `:max_restarts`, `:max_seconds` | no meaning: there is no process to restart | – |
 //! | ownership, the sandbox | no meaning; a test may keep one [`Pool::get_owned`] lease | `lease::an_owned_one_outlives_the_handle` |
-//!
-//! # HikariCP
-//!
-//! | HikariCP | here | test |
-//! |---|---|---|
-//! | `dataSource`, `dataSourceClassName`, `dataSourceJNDI`, `dataSourceProperties`, `jdbcUrl`, `driverClassName` | the [`Manager`], such as [`TcpManager`] | `opening::in_vain_on_real_sockets_it_names_the_address` |
-//! | `username`, `password`, `setCredentials` | the manager's own; new ones by [`Pool::replace_manager`] | `control_under_load::replace_manager` |
-//! | `autoCommit`, `readOnly`, `catalog`, `schema`, `transactionIsolation` | set in `connect`, restored or discarded in [`Manager::on_return`] | `returns::the_manager_is_told_how_it_went_and_decides` |
-//! | `connectionTimeout` | [`Builder::wait_timeout`]; any length, and it covers validation | `seeds_others::defect_14_validation_is_outside_the_wait_budget` |
-//! | `idleTimeout` | [`Builder::idle_timeout`], from 10 ms; never early, late by a second at most | `life::idle_timeout_is_counted_from_the_last_use` |
-//! | `keepaliveTime` | [`Builder::ping_interval`]; resets neither idle time nor age | `ping::a_ping_resets_no_age` |
-//! | `maxLifetime` | [`Builder::max_lifetime`], from 20 ms | `expiry::a_leased_one_leaves_when_it_is_given_back` |
-//! | `connectionTestQuery`, `isValid()` | seldom needed: the watch knows first; else [`Manager::on_checkout`] or [`Manager::ping`] | `try_get::it_passes_over_the_dead_and_takes_the_living` |
-//! | `validationTimeout` | the caller's deadline for `on_checkout`, [`Builder::ping_timeout`] for `ping` | `hooks_in_time::a_check_at_checkout_that_overruns_is_cut` |
-//! | the 500 ms bypass window | [`Builder::probe_after`] | `desync::it_is_looked_for_once_it_has_rested_for_probe_after` |
-//! | `minimumIdle` | [`Builder::min_idle`] | `keeping::min_idle_is_kept_beside_what_is_leased` |
-//! | `maximumPoolSize` | [`Builder::max_size`] | `storm::after_a_storm_all_is_in_its_place` |
-//! | `initializationFailTimeout` | [`Builder::opening`] | `opening::in_vain_it_says_why` |
-//! | `connectionInitSql` | the end of `connect`: its failure is a failed dial | `hanging_dials::a_handshake_that_hangs_is_cut_at_its_deadline_and_counted_as_failed` |
-//! | `isolateInternalQueries` | no meaning: the pool makes no query; `ping` is yours | – |
-//! | `exceptionOverride`, `exceptionOverrideClassName` | [`Manager::on_return`] with [`Outcome::Failed`] decides what an error means for the connection | `returns::the_closures_error_discards_it` |
-//! | `evictConnection` | [`Lease::discard`], [`Lease::condemn`], [`Lease::detach`] | `returns::a_condemned_one_is_closed_when_it_is_given_back` |
-//! | `softEvictConnections` | [`Pool::retire`] | `control_under_load::retire` |
-//! | `allowPoolSuspension`, `suspendPool`, `resumePool` | [`Pool::pause`], [`Pool::resume`]; always allowed, at no cost, and callers keep their deadlines | `rotation::a_pause_hands_out_nothing_and_takes_back_everything` |
-//! | `leakDetectionThreshold` | [`Builder::hold_limit`], from 10 ms, at no cost per checkout; [`Event::HoldExceeded`] names the thread | `life::a_long_hold_is_told_of_once_by_the_name_of_its_thread` |
-//! | `metricRegistry`, `metricsTrackerFactory` | [`Pool::stats`], [`Builder::observer`] | `stats::they_print_as_a_table` |
-//! | `healthCheckRegistry`, `healthCheckProperties` | [`Event::OutageBegan`], [`Event::OutageEnded`], [`GetErrorKind::Down`] | `observer::an_outage` |
-//! | `getIdleConnections`, `getActiveConnections`, `getTotalConnections`, `getThreadsAwaitingConnection` | [`Stats`]: `idle`, `leased`, `open`, `waiting` | `stats::states_and_counters_say_what_happened` |
-//! | `registerMbeans`, the setters of `HikariConfigMXBean` | [`Pool::reconfigure`], [`Pool::settings`] | `control_under_load::reconfigure` |
-//! | `poolName` | not needed: an observer and a snapshot belong to their pool already | – |
-//! | `threadFactory`, `scheduledExecutor` | no meaning: one set of threads serves all pools of the process; [`Builder::reactors`] keeps one apart | `pool_map::many_pools_share_few_threads` |
-//! | `close` | [`Pool::drain`], with a deadline of yours | `ending::drain_waits_for_leases_and_closes` |
 #![forbid(unsafe_code)]
 
 #[cfg(doc)]
 use crate::{
     BuildError, Builder, CloseReason, Dial, Event, GetError, GetErrorKind, Lease, Manager, Opening, Outcome, Pool,
-    PoolMap, Stats, TcpManager, Verdict,
+    PoolMap, Stats, Verdict,
 };
