@@ -104,7 +104,7 @@ mod sync;
 mod watch;
 
 pub use builder::Builder;
-pub use docs::guide;
+pub use docs::{cookbook, guide};
 pub use error::{BuildError, Cause, GetError, GetErrorKind, UseError};
 pub use lease::Lease;
 pub use manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};

@@ -1,3 +1,4 @@
 //! Pages that are only documentation.
 
+pub mod cookbook;
 pub mod guide;
