@@ -195,7 +195,7 @@ impl<M: Manager> Builder<M> {
     }
 
     /// How often an idle connection is pinged ([`Manager::ping`]), in the background, four at a time. Default: `None`, never: the watch
-    /// sees a peer that goes, and a ping is for those who vanish without a word. At least 10 ms.
+    /// sees a peer that goes, and a ping is for those that disappear without closing. At least 10 ms.
     pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
         self.settings.ping_interval = interval;
         self

@@ -249,7 +249,7 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Hands out no connection until [`resume`](Pool::resume): callers wait, within their own deadlines, and `try_get` is busy.
-    /// What is leased is given back as usual. For the minute in which the endpoint must be left alone. Idempotent.
+    /// What is leased is given back as usual. For maintenance of the endpoint, during which it must be left alone. Idempotent.
     pub fn pause(&self) {
         self.engine.pause();
     }

@@ -51,7 +51,7 @@ fn discard_closes_it_and_the_next_is_tried() {
         .on_checkout(|thing| Ok(if thing.0 < 2 { Verdict::Keep } else { Verdict::Discard }));
     let (manager, census) = Counting::new(manager);
     let pool = Pool::builder(manager).max_size(4).min_open(4).dials_at_once(1).shards(2).build().unwrap();
-    // What is discarded is dialed anew, and as bad. Who takes what he finds meets all of them, now or at the second call.
+    // What is discarded is dialed anew, and as bad. Who takes what is there meets all of them, now or at the second call.
     let lease = pool.get_timeout(Duration::ZERO).unwrap();
     assert_eq!(lease.0, 1);
     let busy = pool.try_get().unwrap_err();
@@ -108,7 +108,7 @@ fn refuse_tells_the_caller_and_the_connection_stays() {
 fn the_order_of_arrival_survives_discards() {
     thread_local!(static PICKY: Cell<u32> = const { Cell::new(0) });
     for handoff_after in [Duration::ZERO, HOPELESS] {
-        // Who is picky sends back the first two that he is offered.
+        // A picky caller sends back the first two that are offered.
         let manager = Hooked::new(Fake::default()).on_checkout(|_| match PICKY.get() {
             0 => Ok(Verdict::Keep),
             left => {

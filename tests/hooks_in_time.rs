@@ -70,7 +70,7 @@ fn no_hook_starts_after_the_deadline_of_who_waited() {
 }
 
 #[test]
-fn a_caller_who_does_not_wait_takes_what_he_finds() {
+fn a_caller_who_does_not_wait_takes_what_is_there() {
     let (manager, log) = sluggish(5 * MS);
     let pool = Pool::builder(manager).max_size(4).min_open(0).build().unwrap();
     assert_eq!(pool.try_get().unwrap_err().kind(), GetErrorKind::Busy);

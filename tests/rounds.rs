@@ -1,4 +1,4 @@
-//! Short rounds that end in silence: a few operations, then nothing, and nobody sleeps beside what he could have.
+//! Short rounds that end in silence: a few operations, then nothing, and no caller sleeps while there is something to be had.
 //!
 //! A storm does not find a lost wake-up, because a later return makes up for it. Here nothing comes later: whoever still waits after
 //! the last operation of a round waits for ever, and the watchdog says so. After each round the core's invariant must hold.

@@ -30,7 +30,7 @@ fn defect_12_a_panic_in_validate_or_connect_loses_the_slot() {
     let pool = builder.fail_fast_after(HOPELESS * 10).build().unwrap();
     let mut rounds = 0;
     eventually("some of both", || {
-        // Every connection that the caller is given panics until his time is up.
+        // Every connection that the caller is given panics until their time is up.
         assert_eq!(pool.get_timeout(20 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
         script.panic();
         assert_eq!(pool.get_timeout(20 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);

@@ -1,4 +1,4 @@
-//! Whoever finds his own shard empty takes from another, and asks for growth only when that becomes a habit.
+//! A caller whose own shard is empty takes from another, and asks for growth only when that becomes a habit.
 
 mod support;
 

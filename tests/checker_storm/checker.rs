@@ -92,7 +92,7 @@ impl Drop for Checked {
 }
 
 impl Checked {
-    /// Why it should not be handed out to somebody who knew this much when he asked.
+    /// Why it should not be handed out to somebody who knew this much when they asked.
     fn fault(&self, asked: &Known) -> Option<String> {
         let slack = 300 * MS + 3 * Duration::from_nanos(self.facts.lag.load(Ordering::SeqCst));
         let age = asked.at.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.born));
