@@ -5,6 +5,8 @@
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use corepool::{GetErrorKind, Pool, UseError};
 use oxhttp::model::{Body, HeaderValue, Method, Request, Response, StatusCode};
@@ -13,10 +15,14 @@ use redis::{Commands, RedisError};
 use socket2::{Domain, Socket, Type};
 
 use crate::cli::chain;
+use crate::live::Live;
+use crate::metrics;
 use crate::resp::RespManager;
 
 /// The header by which an answer names the kind of its failure.
 pub(crate) const ERROR_KIND: &str = "x-error-kind";
+/// What a browser shows.
+const PAGE: &str = include_str!("page.html");
 /// The longest value that is stored.
 const MAX_VALUE: u64 = 1024 * 1024;
 
@@ -28,11 +34,16 @@ pub(crate) struct Front {
 
 impl Front {
     /// Listens on `address` and serves up to `workers` clients at once; the next one waits until one of them leaves.
-    pub(crate) fn start(address: SocketAddr, workers: usize, pool: Pool<RespManager>) -> io::Result<Self> {
+    pub(crate) fn start(
+        address: SocketAddr,
+        workers: usize,
+        pool: Pool<RespManager>,
+        live: Arc<Live>,
+    ) -> io::Result<Self> {
         let reserved = reserve(address)
             .map_err(|error| io::Error::new(error.kind(), format!("could not listen on {address}: {error}")))?;
         let address = reserved.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let server = Server::new(move |request| answer(&pool, request))
+        let server = Server::new(move |request| answer(&pool, &live, request))
             .bind(address)
             .with_max_concurrent_connections(workers)
             .spawn()?;
@@ -58,17 +69,42 @@ fn reserve(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn answer(pool: &Pool<RespManager>, request: &mut Request<Body>) -> Response<Body> {
+fn answer(pool: &Pool<RespManager>, live: &Live, request: &mut Request<Body>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
-    match (path.strip_prefix("/kv/"), path.as_str(), method) {
-        (Some(""), ..) => text(StatusCode::BAD_REQUEST, "the key is empty\n"),
-        (Some(key), _, Method::GET) => get(pool, key),
-        (Some(key), _, Method::PUT) => put(pool, key, request.body_mut()),
-        (None, "/stats", Method::GET) => text(StatusCode::OK, pool.stats().to_string()),
-        (Some(_), ..) => not_allowed("GET, PUT"),
-        (None, "/stats", _) => not_allowed("GET"),
-        _ => text(StatusCode::NOT_FOUND, "try /kv/KEY or /stats\n"),
+    match path.strip_prefix("/kv/") {
+        Some(key) => {
+            let begun = Instant::now();
+            let answer = of_store(pool, key, method, request);
+            live.answered(begun.elapsed());
+            answer
+        }
+        None if method == Method::GET => of_gateway(pool, live, &path),
+        None => not_allowed("GET"),
+    }
+}
+
+/// A request to the store.
+fn of_store(pool: &Pool<RespManager>, key: &str, method: Method, request: &mut Request<Body>) -> Response<Body> {
+    match method {
+        _ if key.is_empty() => text(StatusCode::BAD_REQUEST, "the key is empty\n"),
+        Method::GET => get(pool, key),
+        Method::PUT => put(pool, key, request.body_mut()),
+        _ => not_allowed("GET, PUT"),
+    }
+}
+
+/// A request about the gateway itself.
+fn of_gateway(pool: &Pool<RespManager>, live: &Live, path: &str) -> Response<Body> {
+    match path {
+        "/" => reply(StatusCode::OK, "text/html; charset=utf-8", PAGE.into()),
+        "/live" => reply(StatusCode::OK, "application/json", live.json(pool).into()),
+        "/metrics" => {
+            let page = metrics::page("gateway", &pool.stats(), &pool.settings());
+            reply(StatusCode::OK, metrics::CONTENT_TYPE, page.into())
+        }
+        "/stats" => text(StatusCode::OK, pool.stats().to_string()),
+        _ => text(StatusCode::NOT_FOUND, "try /, /kv/KEY, /metrics or /stats\n"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! An HTTP gateway to a key-value store, on a pool: `GET /kv/KEY`, `PUT /kv/KEY`, `GET /stats`.
+//! An HTTP gateway to a key-value store, on a pool: `GET /kv/KEY`, `PUT /kv/KEY`; for people `GET /` and `GET /stats`, for Prometheus
+//! `GET /metrics`.
 //!
 //! ```text
 //! cargo run --release --example gateway            # ten seconds of load on itself, with an outage half way
@@ -17,7 +18,9 @@ mod args;
 mod backend;
 mod client;
 mod front;
+mod live;
 mod load;
+mod metrics;
 mod outage;
 mod report;
 mod tally;
@@ -31,14 +34,16 @@ mod resp;
 mod resp_server;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use corepool::{Opening, Pool};
+use corepool::{Event, Opening, Pool};
 
 use args::Args;
 use backend::Backend;
 use cli::{Failure, print};
 use front::Front;
+use live::Live;
 use report::Report;
 
 /// A backend that is absent at the start is reported after this long: a person is waiting.
@@ -50,18 +55,25 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<ExitCode, Failure> {
     let backend = Backend::start(args.backend.as_ref())?;
+    let live = Live::new();
+    let told = Arc::clone(&live);
     let pool = Pool::builder(backend.manager())
         .max_size(args.max_size)
         .min_open(args.max_size.div_ceil(2))
         .opening(Opening::Wait(OPENING))
+        .observer(move |event: &Event| told.event(event))
         .build()?;
-    let front = Front::start(args.listen, args.workers, pool.clone())?;
+    live.watch(pool.clone());
+    let front = Front::start(args.listen, args.workers, pool.clone(), live)?;
     if args.serve {
         print(&format!("listening on http://{}, backend {backend}\n", front.address()))?;
         front.serve()?;
         return Ok(ExitCode::SUCCESS);
     }
 
+    if !args.json {
+        print(&format!("to be watched at http://{}\n", front.address()))?;
+    }
     let tally = load::run(args, front.address(), &backend, &pool)?;
     let stats = pool.stats();
     let report = Report::new(args, &backend, tally, &stats);
