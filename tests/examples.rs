@@ -23,7 +23,7 @@ use resp_server::RespServer;
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
 
-const EXAMPLES: [&str; 4] = ["gateway", "http1", "port", "redis_blocking"];
+const EXAMPLES: [&str; 5] = ["gateway", "http1", "port", "redis_blocking", "top"];
 /// None of the runs here takes more than 3 s where it has a core to itself.
 const HOPELESS: Duration = Duration::from_secs(60);
 

@@ -1,4 +1,4 @@
-//! The gateway's page: it loads in a browser without an error, its numbers move, an outage shows. And `/metrics` beside it.
+//! The gateway's page: it loads in a browser without an error, its numbers move, an outage shows. And `/metrics` beside it, in the terminal.
 //!
 //! The browser is headless Chromium; where there is none, the test says that it was skipped, which `COREPOOL_REQUIRE_SERVERS=1` forbids.
 #![cfg(not(corepool_unwatched))]
@@ -19,6 +19,14 @@ use resp_server::RespServer;
 
 const HOPELESS: Duration = Duration::from_secs(120);
 
+fn example(name: &str) -> Command {
+    let test = std::env::current_exe().expect("the test knows where it is");
+    let binaries = test.parent().and_then(|deps| deps.parent()).expect("it lies in target/PROFILE/deps");
+    let path: PathBuf = [binaries, "examples".as_ref(), name.as_ref()].iter().collect();
+    assert!(path.exists(), "{} is not there: build it first, by cargo test", path.display());
+    Command::new(path)
+}
+
 /// A gateway that only serves, on a backend of the test's own. It ends with this value.
 struct Gateway {
     child: Child,
@@ -29,11 +37,7 @@ struct Gateway {
 impl Gateway {
     fn start() -> Gateway {
         let backend = RespServer::start().expect("a free port");
-        let test = std::env::current_exe().expect("the test knows where it is");
-        let binaries = test.parent().and_then(|deps| deps.parent()).expect("it lies in target/PROFILE/deps");
-        let path: PathBuf = [binaries, "examples".as_ref(), "gateway".as_ref()].iter().collect();
-        assert!(path.exists(), "{} is not there: build it first, by cargo test", path.display());
-        let mut child = Command::new(path)
+        let mut child = example("gateway")
             .args(["--serve", "--backend", &format!("redis://{}", backend.address())])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -171,4 +175,24 @@ fn metrics_are_as_prometheus_reads_them_and_count_what_happened() {
     }
     let leases = samples(&page).into_iter().find(|(name, ..)| *name == "corepool_leases_total");
     assert!(leases.is_some_and(|(.., uses)| uses >= 10.0), "{page}");
+}
+
+#[test]
+fn the_terminal_shows_the_same() {
+    let gateway = Gateway::start();
+    let url = format!("http://{}/metrics", gateway.address);
+    (0..10).for_each(|_| drop(gateway.ask("/kv/some")));
+    let output = example("top").args(["--once", "--interval", "10", &url]).output().expect("it starts");
+    let frame = String::from_utf8(output.stdout).expect("it prints text");
+    assert!(output.status.success(), "{frame}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(frame.contains("gateway  4 of 8 open") && frame.contains("4 idle"), "{frame}");
+    println!("{frame}");
+}
+
+#[test]
+fn a_page_that_is_not_there_is_said_so() {
+    let output = example("top").args(["--once", "http://127.0.0.1:1/metrics"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("could not fetch http://127.0.0.1:1/metrics"), "{error}");
 }
