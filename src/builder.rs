@@ -222,9 +222,19 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Who is told what happens. Default: nobody. See [`Observer`]; a closure that takes `&Event` is one.
+    /// Who is told what happens. Default: nobody. See [`Observer`]; a closure that takes `&Event` is one, and so are two in a tuple.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// One more, beside whom the user has chosen.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn also_observed(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(match self.observer.take() {
+            Some(first) => Arc::new((first, observer)),
+            None => Arc::new(observer),
+        });
         self
     }
 

@@ -84,7 +84,15 @@
 //! Where the ideas come from: [NimblePool](https://hexdocs.pm/nimble_pool)'s callbacks and its advice of one pool per scheduler;
 //! HikariCP's names; HAProxy's restraint in stealing; parking_lot's bounded barging; nginx and Envoy for watching idle connections.
 //!
-//! The minimum supported Rust version is 1.88. There are no features to choose.
+//! # Features
+//!
+//! None is on by default, and none changes what the others do.
+//!
+//! - `metrics`: gauges, counters and histograms for the `metrics` crate ([`telemetry::install`]).
+//! - `tracing`: events and outages for the `tracing` crate ([`telemetry::Traced`]).
+//! - `serde`: `Serialize` for [`Stats`] and [`Settings`], `Deserialize` for [`Settings`].
+//!
+//! The minimum supported Rust version is 1.88, with and without them.
 
 mod builder;
 mod docs;
@@ -101,6 +109,8 @@ mod pool;
 mod settings;
 mod stats;
 mod sync;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub mod telemetry;
 mod watch;
 
 pub use builder::Builder;

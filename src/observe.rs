@@ -30,6 +30,20 @@ impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
     }
 }
 
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn event(&self, event: &Event) {
+        (**self).event(event);
+    }
+}
+
+/// Two observers, one after the other. A panic of the first keeps the event from the second.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn event(&self, event: &Event) {
+        self.0.event(event);
+        self.1.event(event);
+    }
+}
+
 /// What has happened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -26,6 +26,7 @@ pub enum Opening {
 /// The settings that a running pool can change, by [`Pool::reconfigure`](crate::Pool::reconfigure). Each is described at the setter of
 /// its name in [`Builder`](crate::Builder).
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Settings {
     /// The most connections, open and being opened. Up to the pool's `capacity`. Lowered: idle connections above it are closed at

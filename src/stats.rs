@@ -11,6 +11,7 @@ use crate::manager::CloseReason;
 /// The states are counted under one lock and agree with each other, but for `idle`, which is read beside those who take and give. The
 /// counters only grow; each is exact once the pool is quiet.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
     /// Connections open: idle, leased, or being looked at.
@@ -58,11 +59,13 @@ pub struct Stats {
     pub waits: WaitTimes,
     /// Each shard by itself.
     pub shards: Vec<ShardStats>,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "by_reason"))]
     pub(crate) closed: [u64; CloseReason::ALL.len()],
 }
 
 /// One shard in numbers.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ShardStats {
     /// Connections idle in it.
@@ -73,6 +76,7 @@ pub struct ShardStats {
 
 /// How long callers waited, in powers of two of a microsecond. Those who found an idle connection did not wait and are not in it.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct WaitTimes {
     buckets: [u64; WaitTimes::BUCKETS],
 }
@@ -118,6 +122,14 @@ impl Stats {
     pub fn closed_in_all(&self) -> u64 {
         self.closed.iter().sum()
     }
+}
+
+/// By name, as far as there were any.
+#[cfg(feature = "serde")]
+fn by_reason<S: serde::Serializer>(closed: &[u64; CloseReason::ALL.len()], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(
+        CloseReason::ALL.iter().map(|why| (why.name(), closed[*why as usize])).filter(|(_, count)| *count > 0),
+    )
 }
 
 impl fmt::Display for Stats {

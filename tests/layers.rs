@@ -14,7 +14,7 @@ use source::Source;
 
 /// The storeys, from the ground up. A file belongs to the line with the longest prefix of its path. It may use its own line and those above it
 /// in this list, which are beneath it in the house.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     // The one door to std or loom.
     &["sync.rs"],
     // Memory only: no I/O, no clock, no user code.
@@ -46,6 +46,8 @@ const LAYERS: [&[&str]; 15] = [
     // What a user holds.
     &["lease.rs", "pool.rs"],
     &["builder.rs", "map.rs", "map/"],
+    // Metrics and traces of it.
+    &["telemetry/"],
     // The front page.
     &["lib.rs", "docs/"],
 ];
