@@ -13,7 +13,7 @@ use crate::observe::{Observer, Observing};
 use crate::os::topology::{Dispatch, Topology};
 use crate::pool::Pool;
 use crate::settings::{Opening, SHARDS_LIMIT, Settings, at_least, within};
-use crate::watch::reactor::Reactors;
+use crate::watch::reactors::Reactors;
 
 impl<M: Manager> Pool<M> {
     /// Begins a pool of this manager's connections, with the default of every setting.

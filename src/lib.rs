@@ -79,7 +79,8 @@
 //! peer sees a connection's end when both are closed. No look finds bytes that are still to come: a user who leaves half of a reply
 //! unread, and says that all went well, may leave it to the next one ([`Conn`] says more). A pool has at most 64,512 connections and
 //! 1,024 shards. In a child that a process forks, the parent's pools may be dropped, which does nothing; they may not be used, nor may
-//! others be built, before it executes another program.
+//! others be built, before it executes another program. Where a process closes all its descriptors (`close_range`), the reactors' are
+//! among them: connections are unwatched from then on ([`Event::Deaf`]).
 //!
 //! Where the ideas come from: [NimblePool](https://hexdocs.pm/nimble_pool)'s callbacks and its advice of one pool per scheduler;
 //! HikariCP's names; HAProxy's restraint in stealing; parking_lot's bounded barging; nginx and Envoy for watching idle connections.
@@ -127,7 +128,7 @@ pub use observe::{Event, Observer};
 pub use pool::Pool;
 pub use settings::{Opening, Settings};
 pub use stats::{DrainReport, ShardStats, Stats, WaitTimes};
-pub use watch::reactor::Reactors;
+pub use watch::reactors::Reactors;
 pub use watch::stream::Stream;
 
 /// The bag beside a simple twin, for the fuzz target.

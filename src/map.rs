@@ -31,7 +31,9 @@ use crate::manager::Manager;
 use crate::os::background;
 use crate::os::clock::{self, NEVER, nanos};
 use crate::pool::Pool;
-use crate::watch::reactor::{Handler, Reactor, Reactors};
+use crate::watch::handler::Handler;
+use crate::watch::reactor::Timer;
+use crate::watch::reactors::Reactors;
 use entry::{Entry, message};
 
 /// One pool for each key, made on first use. All of them share reactors and background threads.
@@ -69,7 +71,7 @@ struct Inner<K, M: Manager> {
     idle_for: Option<Duration>,
     /// When to look for idle pools next.
     look_due: AtomicU64,
-    reactor: Option<Arc<Reactor>>,
+    timer: Option<Arc<Timer>>,
 }
 
 impl<K, M> PoolMap<K, M>
@@ -108,11 +110,8 @@ where
             table: ArcSwap::default(),
             idle_for,
             look_due: AtomicU64::new(NEVER),
-            reactor,
+            timer: reactor.map(|reactor| reactor.serve(me.clone())),
         });
-        if let Some(reactor) = &inner.reactor {
-            reactor.serve(inner.me.clone());
-        }
         PoolMap { inner }
     }
 
@@ -326,11 +325,11 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
     }
 
     fn remind(&self) {
-        if let (Some(reactor), Some(idle)) = (&self.reactor, self.idle_for) {
+        if let (Some(timer), Some(idle)) = (&self.timer, self.idle_for) {
             let due = clock::now().saturating_add(nanos(idle / 2));
             // Release: the pool that there is to look at, to the look that takes this due time off.
             self.look_due.fetch_min(due, Ordering::Release);
-            reactor.remind(due);
+            timer.remind(due);
         }
     }
 

@@ -114,6 +114,21 @@ pub enum Event {
         /// How many of the reactors run so.
         reactors: usize,
     },
+    /// Somebody in this process has closed the descriptor on which reactors listen, as `close_range` does: they hear of no hang-up any
+    /// more. Sockets that they watched, or would watch, are looked at on each checkout instead, and deadlines are kept at a grain of
+    /// 100 ms. Nothing mends it but another process. Told within about a second of when a connection of this pool is concerned, and
+    /// again if more reactors are.
+    Deaf {
+        /// How many of the reactors are so.
+        reactors: usize,
+    },
+    /// A reactor has survived a panic in what it did for this pool: a fault of this crate, of which the panic's message tells more. What
+    /// was to be done in that moment may be undone: a deadline is tried again 100 ms later, a hang-up is left to the next look at the socket.
+    /// Told to the pool concerned alone; [`Reactors::panics`](crate::Reactors::panics) counts those of all.
+    ReactorPanicked {
+        /// How many that reactor has survived by now, for whichever pool.
+        panics: u64,
+    },
     /// The observer was too slow, and missed events.
     Missed {
         /// How many.

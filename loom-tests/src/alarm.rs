@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool as Untracked, Ordering::SeqCst};
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::sync::{Condvar, Mutex};
 
-use crate::lockfree::alarm::{Alarm, NEVER};
+use crate::lockfree::alarm::{Alarm, Due, NEVER};
 use crate::rig::{three_threads, two_threads};
 
 /// A reactor, its alarm, and deadlines in plain view that nothing but the alarm orders.
@@ -98,5 +98,65 @@ fn going_to_sleep_against_two_deadlines() {
         sleeper.run(2, NEVER);
         one.join().unwrap();
         two.join().unwrap();
+    });
+}
+
+/// Several whom one sleeper serves, of whom it calls those that are due: here one, which has two deadlines in turn.
+struct Served {
+    alarm: Alarm,
+    due: Due,
+    deadlines: [AtomicU64; 2],
+    rung: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Served {
+    fn remind(&self, which: usize, due: u64) {
+        self.deadlines[which].store(due, Relaxed);
+        self.due.lower(due);
+        if self.alarm.lower(due) {
+            *self.rung.lock().unwrap() = true;
+            self.bell.notify_one();
+        }
+    }
+
+    /// Wakes and calls until both deadlines have been seen.
+    fn run(&self) {
+        let mut seen = 0;
+        while seen < 2 {
+            self.alarm.announce();
+            if self.due.take(NEVER - 1).is_ok() {
+                seen = self.deadlines.iter().filter(|deadline| deadline.load(Relaxed) != NEVER).count();
+                assert!(seen > 0, "called for a deadline that is not to be seen yet");
+            } else if self.alarm.promise(NEVER) == NEVER {
+                let mut rung = self.rung.lock().unwrap();
+                while !*rung {
+                    rung = self.bell.wait(rung).unwrap();
+                }
+                *rung = false;
+            }
+        }
+    }
+}
+
+/// Without it a handler is called for a deadline that it cannot see yet, or one of its deadlines is taken off with another, unseen; and
+/// nobody calls it again (E9 through `Due`).
+#[test]
+fn a_due_time_against_the_call_that_takes_it_off() {
+    two_threads(|| {
+        let served = std::sync::Arc::new(Served {
+            alarm: Alarm::new(),
+            due: Due::new(),
+            deadlines: [AtomicU64::new(NEVER), AtomicU64::new(NEVER)],
+            rung: Mutex::new(false),
+            bell: Condvar::new(),
+        });
+        let other = std::sync::Arc::clone(&served);
+        let other = loom::thread::spawn(move || {
+            other.remind(0, 5);
+            other.remind(1, 4);
+        });
+        served.run();
+        other.join().unwrap();
     });
 }

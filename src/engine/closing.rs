@@ -31,7 +31,9 @@ use crate::os::contain::contain;
 use crate::settings::CLOSES_AT_ONCE;
 use crate::sync::lock;
 use crate::watch::duplicate::Duplicate;
-use crate::watch::reactor::{Handler, Reactor, Reactors};
+use crate::watch::handler::Handler;
+use crate::watch::reactor::{Reactor, Timer};
+use crate::watch::reactors::Reactors;
 
 /// Who is told, once for each connection, that it is closed or has been given up: the pool, which counts them.
 pub(crate) trait Room: Send + Sync {
@@ -51,7 +53,7 @@ pub(crate) struct Closer<M: Manager> {
     left: [AtomicU64; CloseReason::ALL.len()],
     timeout: AtomicU64,
     room: Weak<dyn Room>,
-    reactor: Arc<Reactor>,
+    timer: Arc<Timer>,
     /// Keeps the reactor's thread until the last close has ended.
     _reactors: Reactors,
     observing: Arc<Observing>,
@@ -112,29 +114,29 @@ impl<M: Manager> Closer<M> {
     pub(crate) fn new(
         timeout: Duration,
         room: Weak<dyn Room>,
-        reactor: Arc<Reactor>,
+        reactor: &Arc<Reactor>,
         reactors: Reactors,
         observing: Arc<Observing>,
     ) -> Arc<Self> {
         let (queue, farewells) = (VecDeque::new(), BTreeMap::new());
-        let closer = Arc::new_cyclic(|me| Closer {
+        Arc::new_cyclic(|me| Closer {
             me: Weak::clone(me),
             state: Mutex::new(State { queue, farewells, numbers: 0, ended: 0, owed: 0, threads: 0, hung: 0 }),
             finished: Condvar::new(),
             left: std::array::from_fn(|_| AtomicU64::new(0)),
             timeout: AtomicU64::new(nanos(timeout)),
             room,
-            reactor,
+            timer: reactor.serve(me.clone()),
             _reactors: reactors,
             observing,
-        });
-        closer.reactor.serve(closer.me.clone());
-        closer
+        })
     }
 
     pub(crate) fn set_timeout(&self, timeout: Duration) {
         // Relaxed: a setting.
         self.timeout.store(nanos(timeout), Ordering::Relaxed);
+        // A shorter one may be over for some.
+        self.timer.remind(clock::now());
     }
 
     fn timeout(&self) -> u64 {
@@ -165,7 +167,7 @@ impl<M: Manager> Closer<M> {
             // Before anybody can close it, and tell of that.
             self.observing.tell(|| Event::Discarded { why, cause: cause.as_ref().map(Told::cause) });
         }
-        self.reactor.remind(left.saturating_add(self.timeout()));
+        self.timer.remind(left.saturating_add(self.timeout()));
         self.staff();
     }
 
@@ -229,7 +231,7 @@ impl<M: Manager> Closer<M> {
         let Some(closer) = self.me.upgrade() else { return };
         if background::run(Box::new(move || closer.serve())).is_err() {
             lock(&self.state).threads -= 1;
-            self.reactor.remind(clock::now() + nanos(RETRY));
+            self.timer.remind(clock::now() + nanos(RETRY));
         }
     }
 
@@ -272,7 +274,7 @@ impl<M: Manager> Closer<M> {
             farewell.begun = Some(clock::now());
             let due = farewell.due(self.timeout());
             drop(state);
-            self.reactor.remind(due);
+            self.timer.remind(due);
         }
         next
     }
@@ -323,6 +325,10 @@ impl<M: Manager> Handler for Closer<M> {
         // What is due already hangs, and has to wait for another to come back.
         let dues = state.farewells.values().map(|farewell| farewell.due(timeout)).filter(|due| *due > now);
         dues.min().unwrap_or(NEVER).min(retry)
+    }
+
+    fn survived(&self, panics: u64) {
+        self.observing.tell(|| Event::ReactorPanicked { panics });
     }
 
     fn release(self: Arc<Self>) {

@@ -21,16 +21,20 @@ impl<M: Manager> Engine<M> {
             return;
         }
         self.counters.saw_idle(self.bag.idle().total());
-        self.tell_unpinned();
+        self.tell_of_reactors();
         self.look_after_kept();
         self.upkeep.sweep(now, &self.bag, &self.live.settings(), |finding| self.carry_out(finding));
     }
 
     /// Reactors start when their first connection lands, and find out by themselves; the sweep that follows tells.
-    fn tell_unpinned(&self) {
+    fn tell_of_reactors(&self) {
         let reactors = self.reactors.unpinned();
         if self.upkeep.tells_unpinned(reactors) {
             self.observing.tell(|| Event::Unpinned { reactors });
+        }
+        let reactors = self.reactors.deaf();
+        if self.upkeep.tells_deaf(reactors) {
+            self.observing.tell(|| Event::Deaf { reactors });
         }
     }
 

@@ -57,7 +57,8 @@ use crate::os::clock::nanos;
 use crate::os::sys;
 use crate::os::topology::Dispatch;
 use crate::settings::Settings;
-use crate::watch::reactor::{Reactor, Reactors};
+use crate::watch::reactor::Reactor;
+use crate::watch::reactors::Reactors;
 
 /// A pool of `M`'s connections.
 pub(crate) struct Engine<M: Manager> {
@@ -104,23 +105,24 @@ impl<M: Manager> Engine<M> {
             max_waiters: settings.max_waiters,
             handoff_after: nanos(settings.handoff_after),
         };
-        let (reactor, told) = (|| Arc::clone(&home), || Arc::clone(&observing));
-        let engine = Arc::new_cyclic(|me| Engine {
-            me: Weak::clone(me),
-            bag: Bag::new(shards, capacity, limits),
-            dispatch,
-            dialing: Dialing::new(settings.dials_at_once, lazy, reactor(), told()),
-            upkeep: Upkeep::new(reactor()),
-            waits: Waits::default(),
-            closer: Closer::new(settings.close_timeout, me.clone(), reactor(), reactors.clone(), told()),
-            counters: Counters::new(shards),
-            live: Live::new(settings, manager),
-            observing: told(),
-            reactors,
-            home: reactor(),
-        });
-        home.serve(engine.me.clone());
-        Ok(engine)
+        let told = || Arc::clone(&observing);
+        Ok(Arc::new_cyclic(|me: &Weak<Self>| {
+            let timer = home.serve(me.clone());
+            Engine {
+                me: Weak::clone(me),
+                bag: Bag::new(shards, capacity, limits),
+                dispatch,
+                dialing: Dialing::new(settings.dials_at_once, lazy, Arc::clone(&timer), told()),
+                upkeep: Upkeep::new(timer),
+                waits: Waits::default(),
+                closer: Closer::new(settings.close_timeout, me.clone(), &home, reactors.clone(), told()),
+                counters: Counters::new(shards),
+                live: Live::new(settings, manager),
+                observing: told(),
+                reactors,
+                home: Arc::clone(&home),
+            }
+        }))
     }
 
     /// The shard of the core that this thread runs on.

@@ -12,6 +12,10 @@
 //! **The race** is a deadline made while the sleeper goes to sleep. Either its lowering comes after the announcement: then it finds a
 //! promise that is too late, and wakes (waking is sticky: it counts if the sleep begins after it). Or it comes before: then the look
 //! that follows the announcement sees the deadline (E9).
+//!
+//! **Several**, of whom the sleeper calls only those that are due: each has a [`Due`] of its own, which is lowered before the promise is.
+//! The sleeper takes it off before it calls its owner, who then sees what it was lowered for (E9 again): a lowering that comes later
+//! stands for the next time.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,10 +46,47 @@ impl Alarm {
         self.promise.fetch_min(due, Ordering::Relaxed).min(due)
     }
 
+    /// By when the sleeper has promised to wake: a look.
+    #[cfg(not(corepool_loom))]
+    pub(crate) fn promised(&self) -> u64 {
+        // Relaxed: a look.
+        self.promise.load(Ordering::Relaxed)
+    }
+
     /// Others, after making a deadline visible. True: the sleeper must be woken for it.
     #[must_use = "the sleeper would sleep past the deadline"]
     pub(crate) fn lower(&self, due: u64) -> bool {
         // Release: the deadline itself; edge E9, read by the Acquire in `announce`.
         due < self.promise.fetch_min(due, Ordering::Release)
+    }
+}
+
+/// When one of those whom a sleeper serves is due.
+#[derive(Debug)]
+pub(crate) struct Due {
+    at: AtomicU64,
+}
+
+impl Due {
+    pub(crate) fn new() -> Self {
+        Due { at: AtomicU64::new(NEVER) }
+    }
+
+    /// Its owner, after making a deadline visible and before lowering the alarm; or the sleeper, for what its owner has answered.
+    pub(crate) fn lower(&self, due: u64) {
+        // Release: the deadline itself; edge E9, read by the Acquire in `take`, which may come before the alarm is lowered for it.
+        self.at.fetch_min(due, Ordering::Release);
+    }
+
+    /// Sleeper, after the announcement: takes it off, if it is `now`, and then calls the owner. `Err`: when it is.
+    pub(crate) fn take(&self, now: u64) -> Result<(), u64> {
+        // Relaxed: a time that is lowered after this look comes with an alarm that is.
+        let at = self.at.load(Ordering::Relaxed);
+        if at > now {
+            return Err(at);
+        }
+        // Acquire: what was made visible before the lowering that this takes off; edge E9.
+        self.at.swap(NEVER, Ordering::Acquire);
+        Ok(())
     }
 }

@@ -48,7 +48,7 @@ impl Drop for Farewell {
 ///
 /// Then numbers come round, and two threads may share one. Most of what asks for a number only labels with it: an error would count
 /// the leases of both as held by either, a report name one for the other. But a reactor tells by it that a deadline is set by its own
-/// thread, which need not be woken ([`Reactor::remind`](crate::watch::reactor::Reactor::remind)); set by the other thread of that
+/// thread, which need not be woken ([`Timer::remind`](crate::watch::reactor::Timer::remind)); set by the other thread of that
 /// number, the deadline would be kept only when the reactor wakes up for something else.
 #[inline]
 pub(crate) fn number() -> u32 {

@@ -8,7 +8,11 @@
 //! number not in the table is nobody's.
 //!
 //! **Sleep**: see [`Alarm`]. A handler that sets an earlier deadline than the reactor has promised to keep wakes it; all others
-//! cost nothing. With no deadline it sleeps until something happens.
+//! cost nothing. With no deadline it sleeps until something happens. Awake, it calls those that are due, and no others.
+//!
+//! **Deaf.** Whoever closes all descriptors of a process but their own (`close_range`) closes the epoll's too. Its number may stand for
+//! anything from then on, so the reactor touches it no more: what it watched is unwatched, and those concerned are told. It keeps
+//! deadlines, at the grain of 100 ms. If it was asleep and its waker is closed too, another thread goes on in its place.
 //!
 //! **Order of closing.** A [`Registration`] ends strictly before its descriptor closes: epoll remembers open files,
 //! and a number closed first may by then be somebody else's.
@@ -19,156 +23,47 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use mio::event::{Event, Source};
 use mio::unix::SourceFd;
-use mio::{Events, Poll, Registry, Token, Waker};
+use mio::{Events, Poll, Token};
 
-use crate::lockfree::alarm::Alarm;
+use super::duplicate::Duplicate;
+use super::ears::{Ears, WAKE};
+use super::handler::{Handler, Handlers};
+use super::source::Descriptor;
+use crate::lockfree::alarm::{Alarm, Due};
 use crate::os::clock::{self, NEVER, nanos};
 use crate::os::contain::contain;
 use crate::os::sys;
 use crate::os::thread;
-use crate::os::topology::{Dispatch, Topology};
 use crate::sync::lock;
-use crate::watch::duplicate::Duplicate;
-use crate::watch::source::Descriptor;
-
-/// Whoever has descriptors watched or deadlines kept. Its methods run on a reactor thread and must not block.
-pub(crate) trait Handler: Send + Sync {
-    /// A descriptor that was registered under `key` has hung up. May come more than once.
-    fn hung_up(&self, key: u64);
-
-    /// Does what is due, and answers when it wants to be called next; [`NEVER`] if not before it says so by [`Reactor::remind`].
-    fn tick(&self, now: u64) -> u64;
-
-    /// The reactor lets go of its handle. If it is the last one, what it holds of the user's must not be dropped on this thread.
-    fn release(self: Arc<Self>);
-}
-
-/// A set of reactors. The process has one that all pools share unless told otherwise; a set of its own keeps a pool apart.
-///
-/// Clones are handles to the same set. Its threads, named `corepool-sN` (the kernel keeps 15 bytes of a name), start when they are
-/// first needed; those of a set of its own end when the last handle and the last pool on it are gone.
-#[derive(Clone)]
-pub struct Reactors {
-    set: Arc<Set>,
-}
-
-struct Set {
-    dispatch: Dispatch,
-    reactors: Box<[OnceLock<Arc<Reactor>>]>,
-}
-
-impl Reactors {
-    /// The most reactors that a set can have.
-    pub(crate) const LIMIT: usize = 1_024;
-
-    /// The set of the process: one reactor for each core that it may use. It lives as long as the process.
-    pub fn shared() -> Reactors {
-        static SHARED: OnceLock<Reactors> = OnceLock::new();
-        SHARED
-            .get_or_init(|| {
-                let topology = Topology::of_process();
-                let count = topology.budget().min(Self::LIMIT);
-                Self::over(topology, count)
-            })
-            .clone()
-    }
-
-    /// A set of its own with this many reactors, 1 to 1,024; what is outside is taken as the nearest of these.
-    pub fn new(count: usize) -> Reactors {
-        Self::over(Topology::of_process(), count.clamp(1, Self::LIMIT))
-    }
-
-    fn over(topology: &Topology, count: usize) -> Reactors {
-        let reactors = (0..count).map(|_| OnceLock::new()).collect();
-        Reactors { set: Arc::new(Set { dispatch: Dispatch::new(topology, count), reactors }) }
-    }
-
-    /// The reactor at home on `core`, started if need be.
-    pub(crate) fn at(&self, core: Option<usize>) -> io::Result<&Arc<Reactor>> {
-        let index = core.map_or(0, |core| self.set.dispatch.shard_of(core));
-        let place = &self.set.reactors[index];
-        if let Some(reactor) = place.get() {
-            return Ok(reactor);
-        }
-        let reactor = Reactor::start(index, self.set.dispatch.home_core(index))?;
-        // Two may start at once; the loser's thread is told to end.
-        if let Err(extra) = place.set(reactor) {
-            extra.stop();
-        }
-        place.get().ok_or_else(|| io::Error::other("a reactor that was just set is there"))
-    }
-
-    fn started(&self) -> impl Iterator<Item = &Arc<Reactor>> {
-        self.set.reactors.iter().filter_map(OnceLock::get)
-    }
-
-    /// How often the reactors have woken up so far, for whatever reason. Stands still while nothing happens.
-    pub fn wakeups(&self) -> u64 {
-        // Relaxed: statistics.
-        self.started().map(|reactor| reactor.wakeups.load(Ordering::Relaxed)).sum()
-    }
-
-    /// How many events of watched descriptors they have seen: hang-ups, never replies.
-    pub fn events(&self) -> u64 {
-        // Relaxed: statistics.
-        self.started().map(|reactor| reactor.events.load(Ordering::Relaxed)).sum()
-    }
-
-    /// How many panics they have survived, each a fault of this crate.
-    pub fn panics(&self) -> u64 {
-        // Relaxed: statistics.
-        self.started().map(|reactor| reactor.panics.load(Ordering::Relaxed)).sum()
-    }
-
-    /// How many of the reactors that run could not be pinned to their core, which a sandbox may forbid. They run unpinned.
-    pub fn unpinned(&self) -> usize {
-        // Relaxed: statistics.
-        self.started().filter(|reactor| reactor.unpinned.load(Ordering::Relaxed)).count()
-    }
-}
-
-impl fmt::Debug for Reactors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reactors")
-            .field("reactors", &self.set.reactors.len())
-            .field("started", &self.started().count())
-            .field("wakeups", &self.wakeups())
-            .finish()
-    }
-}
-
-impl Drop for Set {
-    fn drop(&mut self) {
-        // Not joined: the last handle may go on the reactor's own thread.
-        self.reactors.iter().filter_map(OnceLock::get).for_each(|reactor| reactor.stop());
-    }
-}
 
 /// One reactor.
 pub(crate) struct Reactor {
-    registry: Registry,
-    waker: Waker,
+    ears: Arc<Ears>,
     alarm: Alarm,
     /// Whose each token is.
     table: Mutex<HashMap<Token, Subscriber>>,
     /// Those who want to be called at their deadlines.
-    handlers: Mutex<Vec<Weak<dyn Handler>>>,
+    handlers: Handlers,
     /// Its thread, as [`thread::number`] has it.
     runner: AtomicU32,
     /// It has been told of an earlier deadline, and ticks before it sleeps again. Its own thread's.
     reminded: AtomicBool,
     stopped: AtomicBool,
     unpinned: AtomicBool,
+    /// Its epoll's descriptor was closed under it.
+    deaf: AtomicBool,
     wakeups: AtomicU64,
     events: AtomicU64,
     panics: AtomicU64,
     /// The process that it was made in.
     process: u32,
+    /// Its place in the set.
+    index: usize,
 }
 
 /// Whose a token is.
@@ -185,9 +80,6 @@ struct Subscriber {
 /// How long a reactor rests that cannot hear.
 const DEAF: Duration = Duration::from_millis(100);
 
-/// The waker's own token; watches are numbered from 1.
-const WAKE: Token = Token(0);
-
 /// Events taken in one poll. A mass closure of thousands takes some polls more, which costs nothing beside the closing.
 const BATCH: usize = 256;
 
@@ -195,39 +87,44 @@ const BATCH: usize = 256;
 const STACK: usize = 256 << 10;
 
 impl Reactor {
-    fn start(index: usize, core: Option<usize>) -> io::Result<Arc<Reactor>> {
+    pub(super) fn start(index: usize, core: Option<usize>) -> io::Result<Arc<Reactor>> {
         let poll = Poll::new()?;
-        let registry = poll.registry().try_clone()?;
         let reactor = Arc::new(Reactor {
-            waker: Waker::new(&registry, WAKE)?,
-            registry,
+            ears: Arc::new(Ears::new(poll.registry().try_clone()?)?),
             alarm: Alarm::new(),
             table: Mutex::default(),
-            handlers: Mutex::default(),
+            handlers: Handlers::default(),
             runner: AtomicU32::new(0),
             reminded: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             unpinned: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
             wakeups: AtomicU64::new(0),
             events: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             process: std::process::id(),
+            index,
         });
-        let runner = Arc::clone(&reactor);
-        let builder = std::thread::Builder::new().name(format!("corepool-s{index}")).stack_size(STACK);
-        sys::spawn_without_signals(builder, move || runner.run(poll, core))?;
+        reactor.spawn(move |runner| runner.run(poll, core))?;
         Ok(reactor)
     }
 
-    fn stop(&self) {
-        // Release: nothing else is to be seen with it; it pairs with the load in `run` through the waker anyway.
-        self.stopped.store(true, Ordering::Release);
-        self.wake();
+    fn spawn(self: &Arc<Self>, body: impl FnOnce(&Self) + Send + 'static) -> io::Result<()> {
+        let runner = Arc::clone(self);
+        let builder = std::thread::Builder::new().name(format!("corepool-s{}", self.index)).stack_size(STACK);
+        sys::spawn_without_signals(builder, move || body(&runner))
     }
 
-    fn wake(&self) {
-        // Fails only when the eventfd's counter is full: then it is readable, which is what was wanted.
-        let _ = self.waker.wake();
+    pub(super) fn stop(&self) {
+        // Release: nothing else is to be seen with it; it pairs with the load in `run` through the waker anyway.
+        self.stopped.store(true, Ordering::Release);
+        let _ = self.wake();
+    }
+
+    /// False: it cannot be woken.
+    fn wake(&self) -> bool {
+        // A deaf one looks by itself, and its waker's number may be somebody else's.
+        self.is_deaf() || self.ears.ring()
     }
 
     fn run(&self, mut poll: Poll, core: Option<usize>) {
@@ -237,17 +134,15 @@ impl Reactor {
         self.runner.store(thread::number(), Ordering::Relaxed);
         let mut events = Events::with_capacity(BATCH);
         let mut due = self.tick();
-        // Acquire: pairs with the Release in `stop`.
-        while !self.stopped.load(Ordering::Acquire) {
+        while !self.is_stopped() {
             let timeout = (due != NEVER).then(|| clock::until(due, clock::now()));
-            let polled = poll.poll(&mut events, timeout);
+            // Interrupted: a debugger or a stop signal. Else the descriptor is closed, or something else by now.
+            let heard = poll.poll(&mut events, timeout).or_else(forgive_interruption).is_ok();
             // Relaxed: statistics.
             self.wakeups.fetch_add(1, Ordering::Relaxed);
-            // Interrupted: a debugger or a stop signal.
-            if polled.is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
-                // Somebody has closed the epoll's descriptor. Nothing is heard any more, but deadlines are kept, at this grain.
-                std::thread::sleep(DEAF);
-                self.reminded.store(true, Ordering::Relaxed);
+            if self.is_deaf() || !heard {
+                std::mem::forget(poll);
+                return self.run_deaf();
             }
             for event in &events {
                 match event.token() {
@@ -264,6 +159,34 @@ impl Reactor {
         }
     }
 
+    fn is_stopped(&self) -> bool {
+        // Acquire: pairs with the Release in `stop`.
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Nothing is heard any more, and what was watched is unwatched from now on. One thread goes on so: the first to find it out.
+    #[cold]
+    fn run_deaf(&self) {
+        // Relaxed: ordered by the table's lock, as `watch` says.
+        if self.deaf.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Relaxed: as in `run`.
+        self.runner.store(thread::number(), Ordering::Relaxed);
+        // The numbers may be somebody else's by now: they are never closed.
+        std::mem::forget(Arc::clone(&self.ears));
+        let watched: Vec<_> = lock(&self.table).values().cloned().collect();
+        for Subscriber { handler, key, .. } in watched {
+            self.call(&handler, |handler| handler.unwatched(key));
+        }
+        while !self.is_stopped() {
+            let due = self.tick();
+            std::thread::sleep(clock::until(due, clock::now()).min(DEAF));
+            // Relaxed: statistics.
+            self.wakeups.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn report(&self, token: Token, event: &Event) {
         // Relaxed: statistics.
         self.events.fetch_add(1, Ordering::Relaxed);
@@ -274,18 +197,23 @@ impl Reactor {
         if doubtful && sockets.upgrade().is_some_and(|sockets| !sockets[place].has_hung_up()) {
             return;
         }
+        self.call(&handler, |handler| handler.hung_up(key));
+    }
+
+    fn call(&self, handler: &Weak<dyn Handler>, call: impl FnOnce(&dyn Handler)) {
         if let Some(handler) = handler.upgrade() {
-            self.survive(|| handler.hung_up(key));
+            self.survive(&*handler, || call(&*handler));
             handler.release();
         }
     }
 
     /// A fault of this crate in what one pool wants done is no reason to leave all others unwatched.
-    fn survive<R>(&self, call: impl FnOnce() -> R) -> Option<R> {
+    fn survive<R>(&self, handler: &dyn Handler, call: impl FnOnce() -> R) -> Option<R> {
         let done = contain(call);
         if done.is_err() {
             // Relaxed: statistics.
-            self.panics.fetch_add(1, Ordering::Relaxed);
+            let panics = self.panics.fetch_add(1, Ordering::Relaxed) + 1;
+            let _ = contain(|| handler.survived(panics));
         }
         done.ok()
     }
@@ -293,16 +221,13 @@ impl Reactor {
     /// Announce, look, promise: see [`Alarm`].
     fn tick(&self) -> u64 {
         self.alarm.announce();
-        let handlers: Vec<_> = {
-            let mut handlers = lock(&self.handlers);
-            handlers.retain(|handler| handler.strong_count() > 0);
-            handlers.iter().filter_map(Weak::upgrade).collect()
-        };
         let now = clock::now();
-        let mut due = NEVER;
-        for handler in handlers {
+        let (handlers, mut due) = self.handlers.take_due(now);
+        for (handler, its_due) in handlers {
             // After a panic, soon again: what else is due may not have been done.
-            due = due.min(self.survive(|| handler.tick(now)).unwrap_or(now.saturating_add(nanos(DEAF))));
+            let next = self.survive(&*handler, || handler.tick(now)).unwrap_or(now.saturating_add(nanos(DEAF)));
+            its_due.lower(next);
+            due = due.min(next);
             handler.release();
         }
         // Relaxed: this thread's own. What it was told of meanwhile is in the promise.
@@ -315,22 +240,49 @@ impl Reactor {
         self.process != std::process::id()
     }
 
-    /// Has a handler's deadlines kept from now on, for as long as it lives.
-    pub(crate) fn serve(&self, handler: Weak<dyn Handler>) {
-        lock(&self.handlers).push(handler);
+    pub(super) fn wakeups(&self) -> u64 {
+        // Relaxed: statistics.
+        self.wakeups.load(Ordering::Relaxed)
     }
 
-    /// A handler has a deadline at `due`, which a [`tick`](Handler::tick) that begins now would see.
-    pub(crate) fn remind(&self, due: u64) {
-        if !self.alarm.lower(due) {
+    pub(super) fn events(&self) -> u64 {
+        // Relaxed: statistics.
+        self.events.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn panics(&self) -> u64 {
+        // Relaxed: statistics.
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_unpinned(&self) -> bool {
+        // Relaxed: statistics.
+        self.unpinned.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_deaf(&self) -> bool {
+        // Relaxed: see `turn_deaf`.
+        self.deaf.load(Ordering::Relaxed)
+    }
+
+    /// Has a handler's deadlines kept from now on, for as long as it keeps the timer.
+    pub(crate) fn serve(self: &Arc<Self>, handler: Weak<dyn Handler>) -> Arc<Timer> {
+        let (number, due) = self.handlers.enter(handler);
+        Arc::new(Timer { reactor: Arc::clone(self), number, due })
+    }
+
+    fn remind(self: &Arc<Self>, due: u64) {
+        // A promise that was broken for long: it may have been woken, and its waker closed before it ran.
+        if !self.alarm.lower(due) && self.alarm.promised() > clock::now().saturating_sub(nanos(DEAF)) {
             return;
         }
         // Relaxed, both: compared with this thread's own number, and told to this thread itself.
         if self.runner.load(Ordering::Relaxed) == thread::number() {
             // From a handler that the reactor is calling just now: to wake it would have it go round once more for nothing.
             self.reminded.store(true, Ordering::Relaxed);
-        } else {
-            self.wake();
+        } else if !self.wake() {
+            // Without a thread for it the next reminder tries again.
+            let _ = self.spawn(Reactor::run_deaf);
         }
     }
 
@@ -353,13 +305,46 @@ impl Reactor {
         // Into the table first: the event may come before the registration returns.
         lock(&self.table).insert(token, Subscriber { handler, key, sockets: Arc::downgrade(sockets), place });
         let Duplicate { fd, interest, .. } = &sockets[place];
-        let registered =
-            Descriptor { fd: fd.as_fd(), interest: *interest }.register(&self.registry, token, mio::Interest::READABLE);
+        let mut descriptor = Descriptor { fd: fd.as_fd(), interest: *interest };
+        // After the table: a reactor that has not found this in it has turned deaf before.
+        let registered = match self.is_deaf() {
+            true => Err(io::Error::from(io::ErrorKind::NotConnected)),
+            false => descriptor.register(&self.ears.registry, token, mio::Interest::READABLE),
+        };
         if let Err(error) = registered {
             lock(&self.table).remove(&token);
             return Err(error);
         }
         Ok(Registration { reactor: Arc::clone(self), token, number: fd.as_raw_fd() })
+    }
+}
+
+fn forgive_interruption(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+}
+
+/// A handler's place with the reactor that keeps its deadlines. Its drop ends that.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    reactor: Arc<Reactor>,
+    number: u64,
+    due: Arc<Due>,
+}
+
+impl Timer {
+    /// The handler has a deadline at `due`, which a [`tick`](Handler::tick) that begins now would see.
+    pub(crate) fn remind(&self, due: u64) {
+        self.due.lower(due);
+        self.reactor.remind(due);
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // In a child nothing is locked: the thread that held the lock has stayed behind.
+        if !self.reactor.is_in_child() {
+            self.reactor.handlers.leave(self.number);
+        }
     }
 }
 
@@ -377,8 +362,10 @@ impl Drop for Registration {
             // The watch is the parent's.
             return;
         }
-        // Cannot fail for a descriptor that was registered and is open.
-        let _ = SourceFd(&self.number).deregister(&self.reactor.registry);
+        if !self.reactor.is_deaf() {
+            // Cannot fail for a descriptor that was registered and is open.
+            let _ = SourceFd(&self.number).deregister(&self.reactor.ears.registry);
+        }
         lock(&self.reactor.table).remove(&self.token);
     }
 }

@@ -31,7 +31,7 @@ use crate::observe::{Event, Observing};
 use crate::os::clock::{self, NEVER, nanos};
 use crate::settings::Settings;
 use crate::sync::lock;
-use crate::watch::reactor::Reactor;
+use crate::watch::reactor::Timer;
 
 /// The dialing of one pool.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) struct Dialing {
     /// Rung whenever a dial has ended, for a build that waits.
     ended: (Mutex<()>, Condvar),
     /// Keeps its deadlines.
-    reactor: Arc<Reactor>,
+    timer: Arc<Timer>,
     observing: Arc<Observing>,
 }
 
@@ -77,7 +77,7 @@ impl Kept {
 }
 
 impl Dialing {
-    pub(crate) fn new(dials_at_once: usize, lazy: bool, reactor: Arc<Reactor>, observing: Arc<Observing>) -> Self {
+    pub(crate) fn new(dials_at_once: usize, lazy: bool, timer: Arc<Timer>, observing: Arc<Observing>) -> Self {
         Dialing {
             pace: Mutex::new(Pace {
                 backoff: Backoff::new(dials_at_once),
@@ -90,7 +90,7 @@ impl Dialing {
             lazy: AtomicBool::new(lazy),
             troubled: AtomicBool::new(false),
             ended: (Mutex::new(()), Condvar::new()),
-            reactor,
+            timer,
             observing,
         }
     }
@@ -111,7 +111,7 @@ impl Dialing {
             book.enter(&attempt);
             attempt
         };
-        self.reactor.remind(lock(&self.book).due());
+        self.timer.remind(lock(&self.book).due());
         attempt
     }
 
@@ -300,7 +300,7 @@ impl Dialing {
         let due = backoff.due(now, fail_fast_after, beside).min(keeping.due(now));
         drop(pace);
         if due != NEVER {
-            self.reactor.remind(due);
+            self.timer.remind(due);
         }
         [refused, limited]
     }

@@ -18,7 +18,7 @@ use crate::os::clock::{self, NEVER, nanos};
 use crate::settings::{PINGS_AT_ONCE, Settings};
 use crate::sync::lock;
 use crate::watch::duplicate::Duplicate;
-use crate::watch::reactor::Reactor;
+use crate::watch::reactor::Timer;
 
 /// The upkeep of one pool.
 #[derive(Debug)]
@@ -34,12 +34,14 @@ pub(crate) struct Upkeep {
     pinging: AtomicUsize,
     /// Unpinned reactors that the observer has been told of.
     unpinned_told: AtomicUsize,
+    /// Deaf ones likewise.
+    deaf_told: AtomicUsize,
     /// Keeps its deadlines.
-    reactor: Arc<Reactor>,
+    timer: Arc<Timer>,
 }
 
 impl Upkeep {
-    pub(crate) fn new(reactor: Arc<Reactor>) -> Self {
+    pub(crate) fn new(timer: Arc<Timer>) -> Self {
         Upkeep {
             entrants: Mutex::default(),
             sweep: Mutex::default(),
@@ -48,7 +50,8 @@ impl Upkeep {
             hooks: Deadlines::default(),
             pinging: AtomicUsize::new(0),
             unpinned_told: AtomicUsize::new(0),
-            reactor,
+            deaf_told: AtomicUsize::new(0),
+            timer,
         }
     }
 
@@ -70,7 +73,7 @@ impl Upkeep {
     pub(crate) fn sweep_by(&self, due: u64) {
         // Release: what there is to sweep, to the sweep that takes this due time off.
         self.due.fetch_min(due, Ordering::Release);
-        self.reactor.remind(due);
+        self.timer.remind(due);
     }
 
     /// Whether a sweep is due. If so, its due time is taken off: the sweep is to follow.
@@ -137,6 +140,12 @@ impl Upkeep {
         reactors > self.unpinned_told.swap(reactors, Ordering::Relaxed)
     }
 
+    /// The same of deaf ones.
+    pub(crate) fn tells_deaf(&self, reactors: usize) -> bool {
+        // Relaxed: as above.
+        reactors > self.deaf_told.swap(reactors, Ordering::Relaxed)
+    }
+
     // ---- pings -------------------------------------------------------------------------------------------------------------
 
     /// A connection is out for a ping.
@@ -155,7 +164,7 @@ impl Upkeep {
 
     /// Runs a checkout hook, which may block until `deadline`; then these sockets are shut down under it. Says whether they were.
     pub(crate) fn run_hook<R>(&self, sockets: &Arc<[Duplicate]>, deadline: u64, hook: impl FnOnce() -> R) -> (R, bool) {
-        self.hooks.run(sockets, deadline, |deadline| self.reactor.remind(deadline), hook)
+        self.hooks.run(sockets, deadline, |deadline| self.timer.remind(deadline), hook)
     }
 
     /// Whether a hook on these keeps to a caller's deadline, so that the sweep need not.
@@ -166,6 +175,6 @@ impl Upkeep {
     /// Runs `ping`, which may block for `ping_timeout`; then these sockets are shut down under it.
     pub(crate) fn run_ping<R>(&self, sockets: &Arc<[Duplicate]>, settings: &Settings, ping: impl FnOnce() -> R) -> R {
         let deadline = clock::now().saturating_add(nanos(settings.ping_timeout));
-        self.pings.run(sockets, deadline, |deadline| self.reactor.remind(deadline), ping).0
+        self.pings.run(sockets, deadline, |deadline| self.timer.remind(deadline), ping).0
     }
 }
