@@ -1,6 +1,10 @@
 //! What grows with the pool, and what does not: a checkout beside ever more idle connections and ever more shards, a refusal, a
-//! hand-over through ever longer queues, and the announcement that the first waiter of an exhausted pool has to make.
+//! hand-over through ever longer queues, and the announcement that the first waiter of an exhausted pool has to make. And, as rows before
+//! these (`cargo bench --bench growth -- costs` prints them alone, and `costs refusals`, `sweeps`, `retirement` or `pools` one part of them), what
+//! grows off the hot path.
 
+#[path = "growth/costs.rs"]
+mod costs;
 #[path = "../src/lockfree/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the pool needs more of it, and its tests run elsewhere")]
 mod lockfree;
@@ -14,7 +18,7 @@ mod waiting;
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, measurement::WallTime};
 use support::connections::Nowhere;
 use support::rivals::{self, Rival};
 use support::rounds;
@@ -75,4 +79,12 @@ fn announcement(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, idle_connections, shards, waiters, announcement);
-criterion_main!(benches);
+
+fn main() {
+    let asked = |argument: &str| std::env::args().any(|given| given == argument);
+    costs::print(costs::Effort { quick: asked("--test") });
+    if !asked("costs") {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    }
+}
