@@ -26,15 +26,14 @@ pub struct Stats {
     pub waiting: usize,
     /// Connections that have left the pool and are not closed yet.
     pub closing: usize,
-    /// The fewest idle connections that a sweep or a caller who had to wait has seen since the snapshot before this one; by as
-    /// many the pool could be smaller.
+    /// The fewest idle connections that a sweep, or a caller who had to wait, has seen in this minute of the pool's clock and in the one
+    /// before: so in the last one to two minutes. By as many the pool could be smaller. Who reads it changes nothing, so all who read it
+    /// within a moment see the same.
     pub idle_low: usize,
     /// Callers' uses begun.
     pub leases: u64,
-    /// Uses served from another core's shard.
+    /// Uses served from another core's shard. A rate is the difference of two snapshots by the time between them.
     pub stolen: u64,
-    /// The same a second, since the snapshot before this one.
-    pub stolen_per_second: f64,
     /// Callers that had to wait, however it ended.
     pub waited: u64,
     /// Of these, those whose time ran out.

@@ -120,6 +120,10 @@ impl<M: Manager> Engine<M> {
 
     /// Takes from another shard: those that share this one's L3 first, each time beginning at another one.
     fn steal(&self, shard: usize) -> Option<Claim> {
+        // Where a look is long, it is left out if it is known to be for nothing: callers fail fast in an outage, or beside others who wait.
+        if self.bag.idle().are_many() && self.bag.is_dry() {
+            return None;
+        }
         let (near, far) = self.dispatch.neighbours(shard);
         let turn = self.counters.stolen(shard) as usize;
         let claim = rotated(near, turn).chain(rotated(far, turn)).find_map(|victim| self.bag.take(victim))?;

@@ -1,11 +1,10 @@
 //! What a pool counts off the hot path, and what its shards count beside it.
 #![forbid(unsafe_code)]
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::os::clock;
-use crate::sync::lock;
+use crate::os::clock::nanos;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +28,57 @@ pub(crate) struct Counters {
     counts: [AtomicU64; COUNTS],
     /// Uses by each shard's callers that were served from another one.
     stolen: Box<[AtomicU64]>,
-    /// The fewest idle connections seen since the last snapshot.
-    idle_low: AtomicUsize,
-    /// When the last snapshot was taken, and how many uses were stolen by then.
-    last: Mutex<(u64, u64)>,
+    /// The fewest idle connections seen of late: a [`Low`].
+    idle_low: AtomicU64,
+}
+
+/// The fewest of something that were seen in this window of time, and in the one before, in one word. Who reads it changes nothing: the
+/// windows are the clock's.
+///
+/// ```text
+/// 63            34 33          17 16           0
+/// [ window: 30    ][ before: 17  ][ present: 17 ]
+/// ```
+///
+/// 30 bits of windows of a minute come round after 2,000 years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Low(u64);
+
+/// Between the snapshots of most scrapers lies a minute at most.
+const WINDOW: Duration = Duration::from_secs(60);
+
+const BITS: u32 = 17;
+
+/// None was seen. More than a pool has slots.
+const NONE: u64 = (1 << BITS) - 1;
+
+impl Low {
+    const UNSEEN: Low = Low((NONE << BITS) | NONE);
+
+    /// As it is at `now`, before anything is seen then.
+    fn at(self, now: u64) -> Low {
+        const LAST: u64 = (1 << 30) - 1;
+        let window = (now / nanos(WINDOW)) & LAST;
+        let before = match window.wrapping_sub(self.0 >> (2 * BITS)) & LAST {
+            0 => return self,
+            1 => self.0 & NONE,
+            // A clock that was read before the window turned.
+            older if older > LAST / 2 => return self,
+            // Nothing was looked at for a whole window, so nothing has changed.
+            _ => NONE,
+        };
+        Low((window << (2 * BITS)) | (before << BITS) | NONE)
+    }
+
+    fn saw(self, count: usize) -> Low {
+        let present = (self.0 & NONE).min(count as u64);
+        Low((self.0 & !NONE) | present)
+    }
+
+    /// The fewest, `count` being how many there are now.
+    fn least(self, count: usize) -> usize {
+        (self.0 & NONE).min((self.0 >> BITS) & NONE).min(count as u64) as usize
+    }
 }
 
 impl Counters {
@@ -40,8 +86,7 @@ impl Counters {
         Counters {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             stolen: (0..shards).map(|_| AtomicU64::new(0)).collect(),
-            idle_low: AtomicUsize::new(usize::MAX),
-            last: Mutex::new((clock::now(), 0)),
+            idle_low: AtomicU64::new(Low::UNSEEN.0),
         }
     }
 
@@ -66,27 +111,55 @@ impl Counters {
         self.stolen[shard].load(Ordering::Relaxed)
     }
 
-    /// How often callers of all shards have, and how often a second since this was asked last.
-    pub(crate) fn all_stolen(&self) -> (u64, f64) {
-        let stolen = (0..self.stolen.len()).map(|shard| self.stolen(shard)).sum();
-        let mut last = lock(&self.last);
-        let now = clock::now();
-        let (then, before) = std::mem::replace(&mut *last, (now, stolen));
-        let seconds = clock::until(now, then).as_secs_f64().max(1e-9);
-        (stolen, stolen.saturating_sub(before) as f64 / seconds)
+    /// How often callers of all shards have.
+    pub(crate) fn all_stolen(&self) -> u64 {
+        (0..self.stolen.len()).map(|shard| self.stolen(shard)).sum()
     }
 
     /// A look at how many are idle.
-    pub(crate) fn saw_idle(&self, idle: usize) {
-        // Relaxed: statistics. Written only where it changes something, since many may wait.
-        if self.idle_low.load(Ordering::Relaxed) > idle {
-            self.idle_low.fetch_min(idle, Ordering::Relaxed);
+    pub(crate) fn saw_idle(&self, idle: usize, now: u64) {
+        // Relaxed, all: statistics. Written only where it changes something, since many may wait.
+        let mut low = Low(self.idle_low.load(Ordering::Relaxed));
+        while low.at(now).saw(idle) != low {
+            let next = low.at(now).saw(idle).0;
+            match self.idle_low.compare_exchange_weak(low.0, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(newer) => low = Low(newer),
+            }
         }
     }
 
-    /// The fewest idle ones since this was asked last, `idle` being how many there are now.
-    pub(crate) fn take_idle_low(&self, idle: usize) -> usize {
+    /// The fewest idle ones of late, `idle` being how many there are now.
+    pub(crate) fn idle_low(&self, idle: usize, now: u64) -> usize {
         // Relaxed: statistics.
-        self.idle_low.swap(idle, Ordering::Relaxed).min(idle)
+        Low(self.idle_low.load(Ordering::Relaxed)).at(now).least(idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fewest_of_late_are_those_of_this_minute_and_the_one_before() {
+        let counters = Counters::new(1);
+        let minute = nanos(WINDOW);
+        assert_eq!(counters.idle_low(7, 0), 7, "none was seen");
+        counters.saw_idle(3, 5);
+        counters.saw_idle(6, 6);
+        for now in [7, minute - 1, minute, 2 * minute - 1] {
+            assert_eq!([counters.idle_low(9, now), counters.idle_low(9, now)], [3, 3], "at {now}, for both who read");
+        }
+        assert_eq!(counters.idle_low(2, 7), 2, "now is of late");
+        assert_eq!(counters.idle_low(9, 2 * minute), 9, "forgotten");
+        // An earlier reader, or a later one, has changed nothing.
+        assert_eq!(counters.idle_low(9, 7), 3);
+        counters.saw_idle(5, minute + 1);
+        assert_eq!([counters.idle_low(9, minute + 2), counters.idle_low(9, 2 * minute)], [3, 5]);
+        counters.saw_idle(64_512, 9 * minute);
+        assert_eq!(counters.idle_low(64_512, 9 * minute), 64_512);
+        // Seen late, by one who had begun to wait before the window turned: of this window.
+        counters.saw_idle(0, 9 * minute - 1);
+        assert_eq!(counters.idle_low(9, 9 * minute), 0);
     }
 }

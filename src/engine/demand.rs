@@ -56,7 +56,7 @@ impl<M: Manager> Engine<M> {
         let begun = Instant::now();
         let mut open = 0;
         let done = || {
-            open = self.bag.census().open;
+            open = self.bag.open();
             open >= wanted || self.dialing.is_permanent() || self.bag.is_closed()
         };
         self.dialing.wait_until(limit, done);

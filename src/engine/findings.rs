@@ -20,10 +20,12 @@ impl<M: Manager> Engine<M> {
         if !self.upkeep.take_due(now) {
             return;
         }
-        self.counters.saw_idle(self.bag.idle().total());
         self.tell_of_reactors();
         self.look_after_kept();
-        self.upkeep.sweep(now, &self.bag, &self.live.settings(), |finding| self.carry_out(finding));
+        let idle = self.upkeep.sweep(now, &self.bag, &self.live.settings(), |finding| self.carry_out(finding));
+        if let Some(idle) = idle {
+            self.counters.saw_idle(idle, now);
+        }
     }
 
     /// Reactors start when their first connection lands, and find out by themselves; the sweep that follows tells.

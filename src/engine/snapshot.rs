@@ -5,6 +5,7 @@ use super::Engine;
 use super::counters::Count;
 use crate::lockfree::bits::SlotId;
 use crate::manager::{CloseReason, Manager};
+use crate::os::clock;
 use crate::stats::{ShardStats, Stats};
 
 impl<M: Manager> Engine<M> {
@@ -21,7 +22,6 @@ impl<M: Manager> Engine<M> {
     pub(crate) fn stats(&self) -> Stats {
         let census = self.bag.census();
         let idle = census.idle.min(census.open);
-        let (stolen, stolen_per_second) = self.counters.all_stolen();
         let shard = |shard| ShardStats { idle: self.bag.idle().count(shard), stolen: self.counters.stolen(shard) };
         Stats {
             open: census.open,
@@ -30,10 +30,9 @@ impl<M: Manager> Engine<M> {
             opening: census.opening,
             waiting: census.waiting,
             closing: self.closer.tally().1,
-            idle_low: self.counters.take_idle_low(idle),
+            idle_low: self.counters.idle_low(idle, clock::now()),
             leases: self.uses(),
-            stolen,
-            stolen_per_second,
+            stolen: self.counters.all_stolen(),
             waited: self.counters.read(Count::Waited),
             timed_out: self.counters.read(Count::TimedOut),
             refused: self.counters.read(Count::Refused),

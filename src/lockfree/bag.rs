@@ -177,6 +177,19 @@ impl<T, R: Clone> Bag<T, R> {
         }
     }
 
+    /// How many are open. A lock and a subtraction.
+    pub(crate) fn open(&self) -> usize {
+        let queue = self.lock();
+        queue.occupied(self.capacity()) - queue.dialing()
+    }
+
+    /// Whether it is known without a look that nothing is idle: nothing is open, or somebody waits who has looked everywhere (I6). A lock
+    /// and some comparisons, whatever the capacity.
+    pub(crate) fn is_dry(&self) -> bool {
+        let queue = self.lock();
+        self.none_open(&queue) || (queue.announced && !queue.stirred)
+    }
+
     /// The same at a cost that does not grow with the pool: of the idle ones, those that a look at the first words shows. For an
     /// error, which is told when there are none.
     pub(crate) fn glance(&self) -> Census {

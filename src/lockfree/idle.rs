@@ -198,6 +198,12 @@ impl IdleStacks {
         (0..self.shards).map(|shard| self.count(shard)).sum()
     }
 
+    /// Whether a look at all of them touches very many lines.
+    pub(crate) fn are_many(&self) -> bool {
+        const FEW: usize = 64;
+        self.shards * self.words > FEW
+    }
+
     /// The same as far as it matters: not more than `enough`, and no more words looked at than `words`.
     pub(crate) fn some(&self, enough: usize, words: usize) -> usize {
         let mut found = 0;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use self::deadlines::Deadlines;
-use self::sweep::{Entrant, Finding, Sweep};
+use self::sweep::{Entrant, Finding, Order, Sweep};
 use crate::lockfree::bag::Bag;
 use crate::lockfree::bits::Life;
 use crate::os::clock::{self, NEVER, nanos};
@@ -59,14 +59,14 @@ impl Upkeep {
 
     /// A connection was opened: the sweep keeps an eye on it.
     pub(crate) fn enter(&self, entrant: Entrant, settings: &Settings) {
-        let due = entrant.expires.min(entrant.at + Sweep::step(settings));
+        let due = entrant.expires.min(Sweep::next_look(entrant.at, settings));
         lock(&self.entrants).push(entrant);
         self.sweep_by(due);
     }
 
     /// A connection was used that the sweep had taken for aged, so there is something that can age again.
     pub(crate) fn rejuvenated(&self, settings: &Settings) {
-        self.sweep_by(clock::now() + Sweep::step(settings));
+        self.sweep_by(Sweep::next_look(clock::now(), settings));
     }
 
     /// The next sweep is due then, at the latest.
@@ -95,35 +95,32 @@ impl Upkeep {
 
     // ---- the sweep ---------------------------------------------------------------------------------------------------------
 
-    /// Looks at all connections, and tells `found` what has to be done.
+    /// Looks at all connections, and tells `found` what has to be done. Returns how many were idle, where a sweep began with this go.
     pub(crate) fn sweep<T, R: Clone>(
         &self,
         now: u64,
         bag: &Bag<T, R>,
         settings: &Settings,
         found: impl FnMut(Finding),
-    ) {
+    ) -> Option<usize> {
         // Relaxed: only this thread begins pings.
         let pings = PINGS_AT_ONCE.saturating_sub(self.pinging.load(Ordering::Relaxed));
-        let due = {
+        let (due, idle) = {
             let mut sweep = lock(&self.sweep);
             sweep.extend(std::mem::take(&mut *lock(&self.entrants)));
             sweep.run(now, bag, settings, pings, found)
         };
         // Relaxed: read by this thread's next tick.
         self.due.fetch_min(due, Ordering::Relaxed);
+        idle
     }
 
     /// Has these retired, the first at once and the last after `over`.
     pub(crate) fn retire(&self, lives: &[Life], over: u64) {
         let now = clock::now();
         // Before the lock, for which a sweep may wait.
-        let places = lives.iter().copied().zip(0..).collect();
-        {
-            let mut sweep = lock(&self.sweep);
-            sweep.extend(std::mem::take(&mut *lock(&self.entrants)));
-            sweep.retire(&places, now, over);
-        }
+        let order = Order::new(lives, now, over);
+        lock(&self.sweep).retire(order);
         self.sweep_by(now);
     }
 

@@ -78,6 +78,11 @@ pub(crate) struct Sweep {
     seen: Vec<Seen>,
     /// Where to go on: a sweep over very many takes several goes.
     next: usize,
+    /// Which slots looked idle when it began, where a look at each by itself would touch very many shards.
+    idle: Option<Vec<bool>>,
+    /// Those to be retired, for the sweep that is under way or the next, and the same for the one after.
+    orders: Vec<Order>,
+    later: Vec<Order>,
     /// When to look again, as far as this sweep has found.
     due: u64,
     /// How many may still go for having been idle for long.
@@ -86,15 +91,25 @@ pub(crate) struct Sweep {
     to_ping: Vec<(u64, usize)>,
 }
 
-/// One go, in nanoseconds as guessed by what follows: other pools have their deadlines on the same reactor.
+/// These are to be retired, the first at once and the last after some time.
+#[derive(Debug)]
+pub(crate) struct Order {
+    places: HashMap<Life, usize>,
+    now: u64,
+    over: u64,
+}
+
+/// One go, in nanoseconds: other pools have their deadlines on the same reactor.
 const GO: u64 = 2_000_000;
 
-/// A look at one connection, and how much longer it takes for each shard.
-const LOOK: u64 = 100;
-const SHARD: u64 = 2;
+/// So many are looked at before a look at the clock, a fraction of a go whatever they cost.
+const LOOKS: usize = 16;
 
-/// What is found is worth so many looks.
-const FINDING: u64 = 50;
+/// With more shards than these, one look at all of them is cheaper than one for each connection.
+const FEW_SHARDS: usize = 4;
+
+/// Sweeps of all pools on a reactor fall together: it wakes up so many times in a step at most, however many there are.
+const WAKEUPS: u64 = 8;
 
 /// The longest time from sweep to sweep while anything is in use.
 const USUAL: Duration = Duration::from_secs(1);
@@ -113,6 +128,12 @@ impl Sweep {
             Some((settings.wait_timeout / 2).max(SHORTEST * 10)),
         ];
         nanos(parts.into_iter().flatten().min().unwrap_or(USUAL).max(SHORTEST))
+    }
+
+    /// When to look again at what was in use just now, at `now`: within a step, and at the same times as other pools do.
+    pub(crate) fn next_look(now: u64, settings: &Settings) -> u64 {
+        let step = Self::step(settings);
+        with_others(now.saturating_add(step - step / WAKEUPS), step)
     }
 
     /// Takes these under watch.
@@ -134,18 +155,13 @@ impl Sweep {
         self.seen.iter().filter_map(|seen| Some((seen.life, seen.sockets.upgrade()?)))
     }
 
-    /// These are to be retired, the first at once and the last after `over`.
-    pub(crate) fn retire(&mut self, places: &HashMap<Life, usize>, now: u64, over: u64) {
-        for seen in &mut self.seen {
-            if let Some(place) = places.get(&seen.life) {
-                let turn = (over as u128 * *place as u128 / places.len() as u128) as u64;
-                seen.retires = seen.retires.min(now.saturating_add(turn));
-            }
-        }
+    /// Has these retired by the sweeps that follow. Cheap, since a sweep may wait for it.
+    pub(crate) fn retire(&mut self, order: Order) {
+        if self.next == 0 { &mut self.orders } else { &mut self.later }.push(order);
     }
 
     /// Looks at all connections, and tells `found` what has to be done; at most `pings` are to be pinged. Returns when to look again:
-    /// at once, if there were too many for one go.
+    /// at once, if there were too many for one go. And, where it began, how many were idle.
     pub(crate) fn run<T, R: Clone>(
         &mut self,
         now: u64,
@@ -153,20 +169,18 @@ impl Sweep {
         settings: &Settings,
         pings: usize,
         mut found: impl FnMut(Finding),
-    ) -> u64 {
-        if self.next == 0 {
-            self.due = NEVER;
-            self.to_ping.clear();
-            // Idle ones that may go for having been so for long. Those that are out for a ping are none the less idle.
-            // Not by those seen, of which some have left.
-            let census = bag.census();
-            let idle = census.idle + PINGS_AT_ONCE.saturating_sub(pings);
-            self.spare = idle.saturating_sub(settings.min_idle).min(census.open.saturating_sub(settings.min_open));
-        }
-        let mut budget = GO / (LOOK + bag.shards() as u64 * SHARD);
+    ) -> (u64, Option<usize>) {
+        let until = clock::now().saturating_add(GO);
+        let idle = (self.next == 0).then(|| self.begin(bag, settings, pings));
+        let mut looks = 0;
         while self.next < self.seen.len() {
-            let Some(left) = budget.checked_sub(1) else { return now };
-            budget = left;
+            if looks >= LOOKS {
+                looks = 0;
+                if clock::now() >= until {
+                    return (now, idle);
+                }
+            }
+            looks += 1;
             let seen = &self.seen[self.next];
             if bag.slot(seen.life.slot).notes().generation() != seen.life.generation {
                 // The last one comes here instead, and has not been looked at either.
@@ -174,27 +188,57 @@ impl Sweep {
                 continue;
             }
             if let Some(finding) = self.look(self.next, now, bag, settings) {
-                budget = budget.saturating_sub(FINDING);
                 found(finding);
+                looks = LOOKS;
             }
             self.next += 1;
         }
         self.next = 0;
+        self.orders = std::mem::take(&mut self.later);
+        if !self.orders.is_empty() {
+            self.due = now;
+        }
         // Those that have gone without for longest; the rest have their turn when these are done.
         self.to_ping.sort_unstable();
         for (_, place) in self.to_ping.drain(..).take(pings) {
             let seen = &mut self.seen[place];
             seen.pinged = now;
-            self.due = self.due.min(now.saturating_add(Self::step(settings)));
+            self.due = self.due.min(Self::next_look(now, settings));
             found(Finding::Ping(seen.life, seen.last_use));
         }
-        self.due
+        (self.due, idle)
+    }
+
+    /// Begins a sweep. Returns how many are idle.
+    fn begin<T, R: Clone>(&mut self, bag: &Bag<T, R>, settings: &Settings, pings: usize) -> usize {
+        self.due = NEVER;
+        self.to_ping.clear();
+        let idle = if bag.shards() > FEW_SHARDS {
+            let looks = bag.idle().looks(bag.capacity());
+            let idle = looks.iter().filter(|idle| **idle).count();
+            self.idle = Some(looks);
+            idle
+        } else {
+            bag.idle().total()
+        };
+        // Idle ones that may go for having been so for long. Those that are out for a ping are none the less idle.
+        // Not by those seen, of which some have left.
+        let idle_or_pinged = idle + PINGS_AT_ONCE.saturating_sub(pings);
+        let spare = idle_or_pinged.saturating_sub(settings.min_idle);
+        self.spare = spare.min(bag.open().saturating_sub(settings.min_open));
+        idle
     }
 
     /// Looks at one.
     fn look<T, R: Clone>(&mut self, place: usize, now: u64, bag: &Bag<T, R>, settings: &Settings) -> Option<Finding> {
-        let Sweep { seen, due, spare, to_ping, .. } = self;
+        let Sweep { seen, due, spare, to_ping, idle, orders, .. } = self;
         let seen = &mut seen[place];
+        for Order { places, now, over } in orders {
+            if let Some(place) = places.get(&seen.life) {
+                let turn = (u128::from(*over) * *place as u128 / places.len() as u128) as u64;
+                seen.retires = seen.retires.min(now.saturating_add(turn));
+            }
+        }
         let mut look_again = |at: u64| *due = at.min(*due);
         let step = Self::step(settings);
         let slot = bag.slot(seen.life.slot);
@@ -208,29 +252,35 @@ impl Sweep {
         look_again(seen.expires.min(seen.retires));
         // The uses before the idle word: a use that ends between the two is a change to the next look.
         let last_use = slot.last_use();
-        let is_idle = bag.is_idle(seen.life.slot);
+        let is_idle = match idle {
+            // Older than the uses: it may have been taken since, and have come back.
+            Some(idle) => !last_use.is_callers() && (idle[seen.life.slot.index()] || bag.is_idle(seen.life.slot)),
+            None => bag.is_idle(seen.life.slot),
+        };
         if !is_idle && !last_use.is_callers() {
             // Between two owners, parked, or out for a ping, which resets no age.
-            look_again(now.saturating_add(step));
+            look_again(Self::next_look(now, settings));
             return None;
         }
         if (last_use, is_idle) != (seen.last_use, seen.idle) {
             // The clock after the look: `now` may be older than what was seen, and nothing may end before its time.
             (seen.last_use, seen.idle, seen.since) = (last_use, is_idle, clock::now());
             seen.reported = false;
-            look_again(now.saturating_add(step));
+            look_again(Self::next_look(now, settings));
             return None;
         }
         // A connection may be younger than this tick.
         let lasted = now.saturating_sub(seen.since);
         // Zero needs no note: those that are looked at on every checkout have one from birth.
-        let aged_after = if settings.probe_after.is_zero() { step } else { nanos(settings.probe_after) };
+        // Two looks that follow each other, at the times of other pools', may lie less than a step apart.
+        let rested_after = step - step / WAKEUPS;
+        let aged_after = if settings.probe_after.is_zero() { rested_after } else { nanos(settings.probe_after) };
         // Also when leased: its return clears the notes, and says so, and until then nothing can age.
-        for (after, flag) in [(step, Notes::RESTED), (aged_after, Notes::AGED)] {
+        for (after, flag) in [(rested_after, Notes::RESTED), (aged_after, Notes::AGED)] {
             if lasted >= after {
                 bag.note(seen.life, flag);
             } else {
-                look_again(seen.since.saturating_add(after));
+                look_again(with_others(seen.since.saturating_add(after), step));
             }
         }
         if !is_idle {
@@ -260,10 +310,22 @@ impl Sweep {
         }
         if let Some(interval) = settings.ping_interval.map(nanos) {
             let ping_due = seen.since.max(seen.pinged).saturating_add(interval);
-            if ping_due <= now { to_ping.push((ping_due, place)) } else { look_again(ping_due) }
+            if ping_due <= now { to_ping.push((ping_due, place)) } else { look_again(with_others(ping_due, step)) }
         }
         None
     }
+}
+
+impl Order {
+    pub(crate) fn new(lives: &[Life], now: u64, over: u64) -> Self {
+        Order { places: lives.iter().copied().zip(0..).collect(), now, over }
+    }
+}
+
+/// The same time or a little later, an eighth of a step at most: when other pools of the same step are looked at, too.
+fn with_others(at: u64, step: u64) -> u64 {
+    let grain = (step / WAKEUPS).max(1);
+    at.checked_next_multiple_of(grain).unwrap_or(NEVER)
 }
 
 #[cfg(test)]
