@@ -65,8 +65,11 @@
 //!   nobody's way.
 //! - While the endpoint is down it is dialed at a pace: demand hastens a dial to four a second in the end, and never one whose
 //!   failure the manager calls permanent.
-//! - Callers are served in the order of their arrival once they have waited for `handoff_after`; before, newcomers may be faster. One
-//!   connection is left to whoever runs, while all others are on their way to callers that have still to wake up.
+//! - What comes back goes to the caller that has waited longest, once it has waited for `handoff_after`; before, newcomers may be faster.
+//!   So they may later, where a connection would rest instead: one is left to whoever runs, while all others are on their way to
+//!   callers that have still to wake up; none goes to more than four waiting callers in a row, and after that to one in each quarter
+//!   of `handoff_after`; and while a caller that was woken for an idle one has still to get a core. With `handoff_after(0)` the order
+//!   is that of arrival.
 //! - A panic in the closure or in any hook costs one connection. Under `panic = "abort"` nothing is contained.
 //! - The user's code never runs on a reactor, or under a lock of the pool.
 //!

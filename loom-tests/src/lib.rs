@@ -29,6 +29,8 @@ mod edge;
 #[cfg(test)]
 mod notes;
 #[cfg(test)]
+mod on_its_way;
+#[cfg(test)]
 mod pause;
 #[cfg(test)]
 mod permits;

@@ -23,8 +23,8 @@
 //! common. Nothing of it runs user code, reads a clock or does I/O: what is to be done outside comes back as a [`Duty`].
 //!
 //! **The race that must not happen** is a waiter asleep while a connection is idle or could be opened. So every critical section
-//! ends in [`balance`](Bag::balance), which looks at all that could make somebody wait for nothing: an idle bit and a waiter wake the
-//! head; waiters without dials for them dial, as far as the limits go; and where nothing but closes is in the way, these are to be
+//! ends in [`balance`](Bag::balance), which looks at all that could make somebody wait for nothing: an idle bit wakes a waiter, and
+//! where nobody is on their way, WAIT is set; waiters without dials for them dial, as far as the limits go; and where nothing but closes is in the way, these are to be
 //! hastened. So nobody has to know whom their change concerns. In particular, whoever *leaves* the queue balances, since a wake-up that
 //! was meant for two may have gone to them. `README.md` has the proof, and the models of each edge (E1…E9).
 
@@ -39,8 +39,8 @@ use crossbeam::utils::CachePadded;
 
 use super::bits::{Notes, SlotId};
 use super::idle::IdleStacks;
+use super::queue::Queue;
 pub(crate) use super::queue::{Fate, Limits, Permit, Seat};
-use super::queue::{Queue, Waiter};
 #[cfg_attr(corepool_loom, allow(unused_imports, reason = "of the models' crate only the tests name it"))]
 pub(crate) use super::slot::Use;
 pub(crate) use super::slot::{Claim, Slot};
@@ -245,18 +245,10 @@ impl<T, R: Clone> Bag<T, R> {
         {
             after.bells.extend(std::iter::from_fn(|| queue.settle_head(Fate::Refused(reason.clone()))));
         }
-        if queue.waiting.is_empty() {
-            if queue.announced {
-                self.idle.retract();
-                queue.announced = false;
-            }
-        } else if queue.stirred {
-            after.bells.extend(self.wake_head(queue));
-        }
+        let at_hand = self.attend(queue, &mut after.bells);
         let open = queue.occupied(self.capacity()) - queue.dialing();
         let missing = queue.limits.min_open.saturating_sub(open).max(self.idle_missing(queue));
         // What is idle is on its way to a waiter; should somebody else be faster, that waiter comes by here again.
-        let at_hand = if queue.stirred { self.idle.some(queue.waiting.len(), usize::MAX) } else { 0 };
         let unserved = queue.waiting.len().saturating_sub(at_hand);
         let room = queue.room_to_dial(missing.max(unserved).max(usize::from(queue.asked)), self.capacity());
         after.dial.extend((0..room.now).map_while(|_| queue.reserve()));
@@ -278,12 +270,26 @@ impl<T, R: Clone> Bag<T, R> {
         self.finish(self.lock(), None)
     }
 
-    /// The head's bell, if there is something idle for it and it has not been rung for that already.
-    fn wake_head(&self, queue: &mut Queue<R>) -> Option<Arc<Condvar>> {
-        queue.stirred = self.idle.any();
-        let mut head = queue.waiting.first_entry()?;
-        let head: &mut Waiter = head.get_mut();
-        (queue.stirred && !std::mem::replace(&mut head.woken, true)).then(|| Arc::clone(&head.bell))
+    /// Sees to it that as many of those who wait are woken as there are idle connections, and that WAIT is as I5 has it. Returns how many
+    /// are idle, as far as somebody waits for them.
+    fn attend(&self, queue: &mut Queue<R>, bells: &mut Vec<Arc<Condvar>>) -> usize {
+        let waiting = queue.waiting.len();
+        // Where WAIT is clear and nobody comes, the announcement looks.
+        let looks = queue.stirred || !queue.announced && !queue.everything_comes_here();
+        let mut idle = if looks { self.idle.some(waiting, usize::MAX) } else { 0 };
+        bells.extend(queue.wake(idle));
+        if !queue.announced && queue.everything_comes_here() {
+            // WAIT in every word, and only then the look that counts (E4, E5).
+            idle = self.idle.announce().min(waiting);
+            queue.announced = true;
+            bells.extend(queue.wake(idle));
+        }
+        queue.stirred = idle > 0;
+        if queue.announced && !queue.everything_comes_here() {
+            self.idle.retract();
+            queue.announced = false;
+        }
+        idle
     }
 
     /// No connection is open, so none can come back.

@@ -156,12 +156,12 @@ impl IdleStacks {
         (0..self.shards).find_map(|shard| self.take(shard))
     }
 
-    /// Sets WAIT in every word of every shard. True if any of them had an idle slot. Under the lock.
-    pub(crate) fn announce(&self) -> bool {
-        self.all().fold(false, |idle, word| idle | !word.announce().is_empty())
+    /// Sets WAIT in every word of every shard. Returns how many slots were idle. Under the lock.
+    pub(crate) fn announce(&self) -> usize {
+        self.all().map(|word| word.announce().len()).sum()
     }
 
-    /// Clears WAIT everywhere. Under the lock, when nobody waits and the pool is neither paused nor closed.
+    /// Clears WAIT everywhere. Under the lock, when the pool is neither paused nor closed, and nobody waits or somebody is on their way.
     pub(crate) fn retract(&self) {
         self.all().for_each(IdleCell::retract);
     }
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_word_with_wait_refuses_to_publish() {
         let stacks = IdleStacks::new(2, 100);
-        assert!(!stacks.announce());
+        assert_eq!(stacks.announce(), 0);
         assert_eq!(stacks.wait_everywhere(), Some(true));
         assert!(stacks.publish(1, SlotId::at(99)).is_err());
         stacks.publish_locked(1, SlotId::at(99));

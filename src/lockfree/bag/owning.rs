@@ -87,7 +87,7 @@ impl<T, R: Clone> Bag<T, R> {
             parked.insert(claim.slot());
             return (None, None);
         }
-        if queue.head_is_due(self.capacity(), now) {
+        if queue.head_is_due(claim.slot(), now) {
             return (queue.settle_head(Fate::Granted(claim)), None);
         }
         let slot = claim.slot();

@@ -10,7 +10,11 @@ impl<T, R: Clone> Bag<T, R> {
     /// Changes the limits.
     pub(crate) fn limit(&self, change: impl FnOnce(&mut Limits)) -> Duty<T> {
         let mut queue = self.lock();
+        let before = queue.limits.handoff_after;
         change(&mut queue.limits);
+        if queue.limits.handoff_after != before {
+            queue.remit();
+        }
         self.finish(queue, None)
     }
 

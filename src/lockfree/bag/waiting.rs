@@ -20,7 +20,6 @@ impl<T, R: Clone> Bag<T, R> {
             return Err(Barred::Crowded);
         }
         let seat = queue.seat(now);
-        self.announce(&mut queue);
         queue.sit(&seat);
         Ok((seat, self.finish(queue, None)))
     }
@@ -31,18 +30,9 @@ impl<T, R: Clone> Bag<T, R> {
         if queue.closed {
             queue.settled.insert(seat.number, Fate::Closed);
         } else {
-            self.announce(&mut queue);
             queue.sit(seat);
         }
         self.finish(queue, None)
-    }
-
-    /// WAIT in every word before the first waiter looks (E4, E5).
-    fn announce(&self, queue: &mut Queue<R>) {
-        if !queue.announced {
-            queue.stirred = self.idle.announce();
-            queue.announced = true;
-        }
     }
 
     /// Sleeps until the waiter's fate is settled. `left` says how long that may take: `None` once its time is up, and of the rest
@@ -54,28 +44,23 @@ impl<T, R: Clone> Bag<T, R> {
                 return (fate, Duty::none());
             }
             let left = left();
-            // Awake, head or not: an earlier waiter may have come back to its place since the bell rang, and it must ring again
-            // when this one is the head.
-            if let Some(waiter) = queue.waiting.get_mut(&seat.number) {
-                waiter.woken = false;
-            }
-            // The head looks whenever it is awake; anybody looks once more before they give up.
-            let looks = queue.stirred && (queue.is_head(seat) || left.is_none());
-            if looks {
-                if let Some(claim) = self.scan(&mut queue) {
-                    queue.waiting.remove(&seat.number);
-                    return (Fate::Granted(claim), self.finish(queue, None));
-                }
-                if left.is_some() {
-                    // Somebody was faster. What was idle stood against a dial for this waiter, which is due now.
-                    return (Fate::Open, self.finish(queue, None));
-                }
+            let rung = queue.awake(seat);
+            // Whoever was rung looks; anybody looks once more before they give up.
+            if (rung || left.is_none())
+                && queue.may_be_stirred()
+                && let Some(claim) = self.scan(&mut queue)
+            {
+                queue.waiting.remove(&seat.number);
+                return (Fate::Granted(claim), self.finish(queue, None));
             }
             match left {
                 None => {
                     queue.waiting.remove(&seat.number);
                     return (Fate::TimedOut, self.finish(queue, None));
                 }
+                // Somebody was faster. What was idle stood against a dial for this waiter, which is due now; and nobody may be on
+                // their way any more.
+                Some(_) if rung => return (Fate::Open, self.finish(queue, None)),
                 Some(left) => queue = nap(&seat.bell, queue, &self.queue, left),
             }
         }

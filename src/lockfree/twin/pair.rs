@@ -2,11 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+mod waiting;
+
 use std::collections::BTreeSet;
 
-use super::known::{End, FLAGS, LEAVING, Used};
+use super::known::{FLAGS, LEAVING, Used};
 use super::simple::Twin;
-use crate::lockfree::bag::{Bag, Barred, Claim, Cut, Fate, Limits, Permit, Seat, Use};
+use crate::lockfree::bag::{Bag, Claim, Cut, Limits, Permit, Seat, Use};
 use crate::lockfree::bits::{Flag, Life, Notes, SlotId};
 
 const DOWN: &str = "down";
@@ -157,7 +159,8 @@ impl Pair {
                 let Some(permit) = pick(&mut self.permits, a) else { return };
                 self.turn_away(permit);
             }
-            28 | 29 => self.tell_closed(),
+            28 => self.tell_closed(),
+            29 => self.look(a),
             // The end, so not too often.
             _ if a.is_multiple_of(32) => self.close(),
             _ => self.now += b as u64 % 8,
@@ -217,55 +220,6 @@ impl Pair {
         let over = b % 4 == 3 || self.twin.resident[slot].is_none();
         let generation = self.twin.known[slot].generation.checked_sub(u64::from(over))?;
         Some((Life { slot: SlotId::at(slot), generation }, flags[b / 4 % flags.len()]))
-    }
-
-    fn enqueue(&mut self) {
-        let barred = self.twin.barred();
-        match self.bag.enqueue(self.now) {
-            Ok((seat, duty)) => {
-                assert_eq!(barred, None);
-                let (number, expected) = self.twin.enqueue(self.now);
-                self.seats.push((seat, number, self.now));
-                self.same(duty, expected);
-            }
-            Err(Barred::Closed) => assert_eq!(barred, Some("closed")),
-            Err(Barred::Refused(reason)) => assert_eq!((barred, reason), (Some("refused"), DOWN)),
-            Err(Barred::Crowded) => assert_eq!(barred, Some("crowded")),
-        }
-    }
-
-    /// A waiter's time is up.
-    fn wait(&mut self, at: usize) {
-        let Some((seat, number, arrived)) = pick(&mut self.seats, at) else { return };
-        let (expected, to_do) = self.twin.wait(number);
-        let (fate, duty) = self.bag.wait(&seat, || None);
-        self.same(duty, to_do);
-        let end = match &fate {
-            Fate::Granted(claim) => End::Granted(index(claim)),
-            Fate::Closed => End::Closed,
-            Fate::Refused(_) => End::Refused,
-            Fate::TimedOut => End::TimedOut,
-            Fate::Open => unreachable!("its time is up"),
-        };
-        assert_eq!(end, expected);
-        if let Fate::Granted(claim) = fate {
-            self.granted.push((claim, seat, number, arrived));
-        }
-    }
-
-    /// A waiter uses what it was granted, or evicts it and goes back to its place.
-    fn use_granted(&mut self, at: usize, b: usize) {
-        let Some((claim, seat, number, arrived)) = pick(&mut self.granted, at) else { return };
-        if b.is_multiple_of(2) {
-            return self.leased.push(claim);
-        }
-        let expected = self.twin.evict(index(&claim));
-        let duty = self.bag.evict(claim);
-        self.same(duty, expected);
-        let expected = self.twin.rejoin(number, arrived);
-        let duty = self.bag.rejoin(&seat);
-        self.same(duty, expected);
-        self.seats.push((seat, number, arrived));
     }
 
     fn admit(&mut self, permit: Permit, probe: bool) {
@@ -333,7 +287,7 @@ impl Pair {
             3 => limits.max_waiters = b % 10,
             4 => limits.max_closing = b % 4,
             5 => limits.min_idle = b % 4,
-            _ => limits.handoff_after = [0, 1, 3, 9, u64::MAX][b % 5],
+            _ => limits.handoff_after = [0, 1, 3, 9, 40, u64::MAX][b % 6],
         };
         let expected = self.twin.limit(change);
         let duty = self.bag.limit(change);

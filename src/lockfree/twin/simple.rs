@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::known::{End, Known, ToDo, Used};
@@ -27,6 +29,10 @@ pub(super) struct Twin {
     arriving: usize,
     pub(super) closing: usize,
     pub(super) waiting: VecDeque<(u64, u64)>,
+    /// Of these, by number, who was rung and has not looked yet.
+    pub(super) woken: BTreeSet<u64>,
+    /// Up to when each slot is charged for going to heads that were due.
+    charged: Vec<u64>,
     settled: BTreeMap<u64, End>,
     pub(super) parked: Option<BTreeSet<usize>>,
     pub(super) closed: bool,
@@ -50,6 +56,8 @@ impl Twin {
             arriving: 0,
             closing: 0,
             waiting: VecDeque::new(),
+            woken: BTreeSet::new(),
+            charged: vec![0; capacity],
             settled: BTreeMap::new(),
             parked: None,
             closed: false,
@@ -89,7 +97,8 @@ impl Twin {
 
     /// Everything that comes back has to come to the lock.
     pub(super) fn waits(&self) -> bool {
-        self.closed || self.parked.is_some() || !self.waiting.is_empty()
+        let somebody_comes = self.limits.handoff_after > 0 && !self.woken.is_empty();
+        self.closed || self.parked.is_some() || !self.waiting.is_empty() && !somebody_comes
     }
 
     /// The slots that are neither vacant nor reserved for a dial.
@@ -148,12 +157,17 @@ impl Twin {
         let after = self.limits.handoff_after;
         let granted = self.settled.len();
         let none_at_work = granted > 0 && granted + 1 >= self.occupied() - self.dialing();
-        let due = |arrived: u64| after == 0 || !none_at_work && now.saturating_sub(arrived) >= after;
-        match (&mut self.parked, self.waiting.front()) {
+        let next = self.charged[slot].max(now).saturating_add(after / 4);
+        let kept = none_at_work || next > now.saturating_add(after);
+        let due = |arrived: u64| after == 0 || !kept && now.saturating_sub(arrived) >= after;
+        match (&mut self.parked, self.waiting.front().copied()) {
             (Some(parked), _) => drop(parked.insert(slot)),
-            (None, Some((number, arrived))) if due(*arrived) => {
-                self.settled.insert(*number, End::Granted(slot));
-                self.waiting.pop_front();
+            (None, Some((number, arrived))) if due(arrived) => {
+                if after > 0 {
+                    self.charged[slot] = next;
+                }
+                self.leave(number);
+                self.settled.insert(number, End::Granted(slot));
             }
             _ => self.publish(slot, shard),
         }
@@ -272,51 +286,14 @@ impl Twin {
         self.arriving + self.opening.values().filter(|dial| !dial.slow).count()
     }
 
-    // ---- a waiter's ways ---------------------------------------------------------------------------------------------------
-
-    /// Why nobody may wait just now.
-    pub(super) fn barred(&self) -> Option<&'static str> {
-        let crowded = self.waiting.len() >= self.limits.max_waiters;
-        let refused = self.refused && self.occupied() == self.dialing();
-        let reasons = [(self.closed, "closed"), (refused, "refused"), (crowded, "crowded")];
-        reasons.into_iter().find_map(|(barred, why)| barred.then_some(why))
-    }
-
-    pub(super) fn enqueue(&mut self, now: u64) -> (u64, ToDo) {
-        self.arrivals += 1;
-        self.sit(self.arrivals, now);
-        (self.arrivals, self.balanced(None))
-    }
-
-    pub(super) fn rejoin(&mut self, number: u64, arrived: u64) -> ToDo {
-        if self.closed {
-            self.settled.insert(number, End::Closed);
-        } else {
-            self.sit(number, arrived);
-        }
-        self.balanced(None)
-    }
-
-    /// Where a waiter belongs, also one that comes back: before all who came after it.
-    fn sit(&mut self, number: u64, arrived: u64) {
-        let place = self.waiting.partition_point(|(other, _)| *other < number);
-        self.waiting.insert(place, (number, arrived));
-    }
-
-    /// A last look, then gone.
-    pub(super) fn wait(&mut self, number: u64) -> (End, ToDo) {
-        if let Some(end) = self.settled.remove(&number) {
-            return (end, ToDo::default());
-        }
-        self.waiting.retain(|(other, _)| *other != number);
-        let end = (0..self.idle.len()).find_map(|shard| self.take(shard)).map_or(End::TimedOut, End::Granted);
-        (end, self.balanced(None))
-    }
-
     // ---- the whole pool's --------------------------------------------------------------------------------------------------
 
     pub(super) fn limit(&mut self, change: impl FnOnce(&mut Limits)) -> ToDo {
+        let before = self.limits.handoff_after;
         change(&mut self.limits);
+        if self.limits.handoff_after != before {
+            self.charged.fill(0);
+        }
         self.balanced(None)
     }
 
@@ -342,11 +319,16 @@ impl Twin {
         self.closed = true;
         let parked = self.parked.take().into_iter().flatten();
         let leaving: Vec<_> = self.idle.iter_mut().flat_map(std::mem::take).chain(parked).collect();
-        self.settled.extend(self.waiting.drain(..).map(|(number, _)| (number, End::Closed)));
+        self.settle_all(|| End::Closed);
         leaving.into_iter().filter_map(|slot| self.evict_locked(slot)).collect()
     }
 
     // ---- what ends each ----------------------------------------------------------------------------------------------------
+
+    fn settle_all(&mut self, end: impl Fn() -> End) {
+        self.woken.clear();
+        self.settled.extend(self.waiting.drain(..).map(|(number, _)| (number, end())));
+    }
 
     fn balanced(&mut self, close: Option<(usize, Known)>) -> ToDo {
         let (dial, hasten) = self.balance();
@@ -358,12 +340,15 @@ impl Twin {
             return (Vec::new(), 0);
         }
         if self.refused && self.occupied() == self.dialing() {
-            self.settled.extend(self.waiting.drain(..).map(|(number, _)| (number, End::Refused)));
+            self.settle_all(|| End::Refused);
         }
         let idle = self.idle.iter().map(BTreeSet::len).sum();
         let missing = self.limits.min_open.saturating_sub(self.occupied() - self.dialing());
         let missing = missing.max(self.limits.min_idle.saturating_sub(idle));
         let unserved = self.waiting.len().saturating_sub(idle);
+        let asleep: Vec<_> =
+            self.waiting.iter().map(|(number, _)| *number).filter(|number| !self.woken.contains(number)).collect();
+        self.woken.extend(asleep.into_iter().take(idle.saturating_sub(self.woken.len())));
         let (dial, held_back) = self.dial(missing.max(unserved).max(usize::from(self.asked)));
         self.asked &= dial.is_empty();
         (dial, held_back)
