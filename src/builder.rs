@@ -246,7 +246,7 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Builds the pool. Blocks only with [`Opening::Wait`].
+    /// Builds the pool. Blocks only with [`Opening::Wait`] and [`Opening::Once`].
     ///
     /// # Errors
     /// [`BuildError::Setting`] names a setting outside its limits; [`BuildError::Opening`] says why no connection could be opened in time.
@@ -266,7 +266,7 @@ impl<M: Manager> Builder<M> {
         let capacity = self.capacity.unwrap_or(settings.max_size.clamp(1, SlotId::CAPACITY_LIMIT));
         within("capacity", capacity, 1, SlotId::CAPACITY_LIMIT)?;
         settings.check(capacity)?;
-        if let Opening::Wait(limit) = self.opening {
+        if let Opening::Wait(limit) | Opening::Once(limit) = self.opening {
             at_least("opening", Some(limit), Duration::from_millis(1))?;
         }
         let kept = Kept::by(&settings);
@@ -283,10 +283,14 @@ impl<M: Manager> Builder<M> {
         match self.opening {
             Opening::Lazy => {}
             Opening::Background => engine.keep(kept),
-            Opening::Wait(limit) => {
+            Opening::Wait(limit) | Opening::Once(limit) => {
                 let wanted = kept.min_open.max(kept.min_idle).max(1);
-                engine.keep(Kept { min_open: wanted, ..kept });
-                engine.wait_until_open(wanted, limit)?;
+                if matches!(self.opening, Opening::Once(_)) {
+                    engine.open_once(wanted, limit, kept)?;
+                } else {
+                    engine.keep(Kept { min_open: wanted, ..kept });
+                    engine.wait_until_open(wanted, limit)?;
+                }
                 engine.keep(kept);
             }
         }

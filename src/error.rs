@@ -28,7 +28,7 @@ pub enum BuildError {
         limit: String,
     },
     /// [`Opening::Wait`](crate::Opening::Wait) ran out before the greater of `min_open` and `min_idle`, at least one, were open,
-    /// or the manager called a dial's error permanent.
+    /// or the manager called a dial's error permanent; or [`Opening::Once`](crate::Opening::Once), and a dial failed.
     Opening {
         /// How many were open by then.
         open: usize,

@@ -129,6 +129,78 @@ fn a_build_that_failed_leaves_nothing_behind() {
     census.verify();
 }
 
+// ---- Once -----------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn once_opens_all_of_them_and_keeps_them() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    let pool = Pool::builder(fake).max_size(8).min_open(6).opening(Opening::Once(HOPELESS)).build().unwrap();
+    assert_eq!((pool.stats().open, script.dials()), (6, 6));
+    // From now on a dial that fails is followed by others.
+    script.fail("not now");
+    Lease::discard(pool.get().unwrap());
+    eventually("it is dialed again", || script.attempts().last().is_some_and(|last| last.1 >= 3));
+    script.open();
+    eventually("there", || pool.stats().idle == 6);
+    comes_to_rest(&pool);
+}
+
+#[test]
+fn once_fails_with_the_first_dials_error_and_dials_no_more() {
+    for min_open in [1, 3, 8] {
+        let fake = Fake::default();
+        let script = fake.script.clone();
+        script.fail("nobody is at home");
+        let begun = Instant::now();
+        let builder = Pool::builder(fake).max_size(8).min_open(min_open).dials_at_once(1);
+        let error = builder.opening(Opening::Once(HOPELESS)).build().unwrap_err();
+        assert!(begun.elapsed() < HOPELESS);
+        assert_eq!(opened(&error, Duration::ZERO), (0, min_open));
+        assert_eq!(error.source().unwrap().to_string(), "nobody is at home");
+        assert_eq!(script.dials(), 1, "no pause, and no other try");
+    }
+}
+
+#[test]
+fn once_fails_although_the_others_succeed() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    script.hang();
+    let error = thread::scope(|scope| {
+        let build = scope.spawn(|| {
+            let builder = Pool::builder(fake).max_size(4).min_open(4).dials_at_once(2);
+            builder.opening(Opening::Once(HOPELESS)).build().map(drop)
+        });
+        eventually("two are dialed", || script.under_way() == 2);
+        script.let_through(1);
+        eventually("the third is dialed", || script.dials() == 3);
+        script.fail("no more than one");
+        build.join().unwrap().unwrap_err()
+    });
+    assert_eq!(opened(&error, Duration::ZERO), (1, 4));
+    assert_eq!(error.source().unwrap().to_string(), "no more than one");
+    assert_eq!(script.dials(), 3);
+}
+
+#[test]
+fn once_fails_when_its_time_is_up_or_that_of_a_dial() {
+    for (limit, dial_timeout, cause) in
+        [(50 * MS, LATE, None), (HOPELESS, 50 * MS, Some("the dial took longer than 50 ms"))]
+    {
+        let fake = Fake::default();
+        let script = fake.script.clone();
+        script.hang();
+        let builder = Pool::builder(fake).max_size(4).opening(Opening::Once(limit)).dial_timeout(dial_timeout);
+        let error = builder.build().unwrap_err();
+        assert_eq!(opened(&error, 50 * MS), (0, 1));
+        assert_eq!(error.source().map(|cause| cause.to_string()).as_deref(), cause);
+        assert_eq!(script.dials(), 1);
+        script.open();
+        eventually("its thread is back", || script.under_way() == 0);
+    }
+}
+
 // ---- Background -----------------------------------------------------------------------------------------------------------
 
 #[test]

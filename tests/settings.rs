@@ -19,7 +19,7 @@ fn build(set: Set) -> Result<Pool<Fake>, BuildError> {
 
 #[test]
 fn each_names_itself_and_its_limit() {
-    let wrong: [(Set, &str); 24] = [
+    let wrong: [(Set, &str); 25] = [
         (|b| b.max_size(0), "max_size is 0, but must be 1 to "),
         (|b| b.max_size(9).capacity(8), "max_size is 9, but must be 1 to 8, the pool's capacity"),
         (|b| b.max_size(64_513), "max_size is 64513, but must be 1 to 64512, the pool's capacity"),
@@ -44,6 +44,7 @@ fn each_names_itself_and_its_limit() {
         (|b| b.ping_timeout(Duration::ZERO), "ping_timeout is 0ns, but must be 1ms or more"),
         (|b| b.hold_limit(Some(MS)), "hold_limit is 1ms, but must be 10ms or more"),
         (|b| b.opening(Opening::Wait(Duration::ZERO)), "opening is 0ns, but must be 1ms or more"),
+        (|b| b.opening(Opening::Once(Duration::ZERO)), "opening is 0ns, but must be 1ms or more"),
         // The first in the order of the settings speaks for all.
         (|b| b.dials_at_once(0).shards(0), "shards is 0, but must be 1 to 1024"),
         (|b| b.max_size(0).min_open(7), "max_size is 0, but must be 1 to "),

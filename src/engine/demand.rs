@@ -51,6 +51,19 @@ impl<M: Manager> Engine<M> {
         full.or_else(|| self.dialing.cause(&self.live.settings()))
     }
 
+    /// Dials each of so many once, and sleeps until they are open; says why they are not as soon as one dial has failed, or past `limit`.
+    pub(crate) fn open_once(&self, wanted: usize, limit: Duration, kept: Kept) -> Result<(), BuildError> {
+        self.dialing.try_once(true);
+        self.keep(Kept { min_open: wanted, ..kept });
+        self.wait_until_open(wanted, limit)?;
+        self.dialing.try_once(false);
+        if self.dialing.is_permanent() {
+            // One was lost since, and its dial has failed: no reason to give up any more.
+            self.perform_all(self.dialing.forget_outage(&self.bag, &self.live.settings()));
+        }
+        Ok(())
+    }
+
     /// Sleeps until this many are open; past `limit`, says why they are not.
     pub(crate) fn wait_until_open(&self, wanted: usize, limit: Duration) -> Result<(), BuildError> {
         let begun = Instant::now();

@@ -18,7 +18,7 @@
 //! | the 500 ms bypass window | [`Builder::probe_after`] | `desync::it_is_looked_for_once_it_has_rested_for_probe_after` |
 //! | `minimumIdle` | [`Builder::min_idle`] | `keeping::min_idle_is_kept_beside_what_is_leased` |
 //! | `maximumPoolSize` | [`Builder::max_size`] | `storm::after_a_storm_all_is_in_its_place` |
-//! | `initializationFailTimeout` | [`Builder::opening`] | `opening::in_vain_it_says_why` |
+//! | `initializationFailTimeout` | [`Builder::opening`]: the default, 1 ms, is [`Opening::Once`], a longer time [`Opening::Wait`], a negative one [`Opening::Background`] | `opening::once_fails_with_the_first_dials_error_and_dials_no_more` |
 //! | `connectionInitSql` | the end of `connect`: its failure is a failed dial | `hanging_dials::a_handshake_that_hangs_is_cut_at_its_deadline_and_counted_as_failed` |
 //! | `isolateInternalQueries` | no meaning: the pool makes no query; `ping` is yours | – |
 //! | `exceptionOverride`, `exceptionOverrideClassName` | [`Manager::on_return`] with [`Outcome::Failed`] decides what an error means for the connection | `returns::the_closures_error_discards_it` |

@@ -8,12 +8,28 @@
 use std::time::Duration;
 
 use crate::os::clock::{NEVER, nanos};
+use crate::settings::Settings;
 
 /// The first pause.
 const SHORTEST: Duration = Duration::from_millis(50);
 
 /// A connection that lives longer than this, unused, proves the next one worth while.
 const LONG: Duration = Duration::from_secs(1);
+
+/// Connections that are kept though nobody asks for them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) min_open: usize,
+    pub(crate) min_idle: usize,
+}
+
+impl Kept {
+    pub(crate) const NONE: Kept = Kept { min_open: 0, min_idle: 0 };
+
+    pub(crate) fn by(settings: &Settings) -> Self {
+        Kept { min_open: settings.min_open, min_idle: settings.min_idle }
+    }
+}
 
 /// The pace of keeping. All times are nanoseconds on the process's clock.
 #[derive(Debug, Default)]

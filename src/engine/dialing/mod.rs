@@ -24,6 +24,7 @@ pub(crate) use self::book::{Attempt, Ended, Running};
 pub(crate) use self::error::DialError;
 pub(crate) use self::job::{Failure, Landing, dial};
 use self::keeping::Keeping;
+pub(crate) use self::keeping::Kept;
 use super::told::Told;
 use crate::error::Cause;
 use crate::lockfree::bag::{Bag, Duty, Permit};
@@ -44,6 +45,8 @@ pub(crate) struct Dialing {
     lazy: AtomicBool,
     /// The last dial has failed.
     troubled: AtomicBool,
+    /// `Opening::Once`, while the build waits: a dial that fails is the last one.
+    once: AtomicBool,
     /// Rung whenever a dial has ended, for a build that waits.
     ended: (Mutex<()>, Condvar),
     /// Keeps its deadlines.
@@ -61,21 +64,6 @@ struct Pace {
     keeps_nothing: bool,
 }
 
-/// Connections that are kept though nobody asks for them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Kept {
-    pub(crate) min_open: usize,
-    pub(crate) min_idle: usize,
-}
-
-impl Kept {
-    pub(crate) const NONE: Kept = Kept { min_open: 0, min_idle: 0 };
-
-    pub(crate) fn by(settings: &Settings) -> Self {
-        Kept { min_open: settings.min_open, min_idle: settings.min_idle }
-    }
-}
-
 impl Dialing {
     pub(crate) fn new(dials_at_once: usize, lazy: bool, timer: Arc<Timer>, observing: Arc<Observing>) -> Self {
         Dialing {
@@ -89,6 +77,7 @@ impl Dialing {
             retirements: AtomicU64::new(0),
             lazy: AtomicBool::new(lazy),
             troubled: AtomicBool::new(false),
+            once: AtomicBool::new(false),
             ended: (Mutex::new(()), Condvar::new()),
             timer,
             observing,
@@ -169,8 +158,13 @@ impl Dialing {
         begun: u64,
         failure: &Failure,
     ) -> [Duty<T>; 2] {
+        // Relaxed: set before the first dial.
+        let once = self.once.load(Ordering::Relaxed);
+        if once {
+            lock(&self.pace).kept = Kept::NONE;
+        }
         self.back_off(bag, settings, &failure.cause, |backoff, now, told| {
-            backoff.failed(begun, now, told, failure.permanent, settings.backoff_max)
+            backoff.failed(begun, now, told, failure.permanent || once, settings.backoff_max)
         })
     }
 
@@ -349,6 +343,12 @@ impl Dialing {
     }
 
     // ---- beginnings --------------------------------------------------------------------------------------------------------
+
+    /// Whether a dial that fails is the last one, and its error for good, until this is taken back.
+    pub(crate) fn try_once(&self, once: bool) {
+        // Relaxed: dials begin under the pace's lock, after this.
+        self.once.store(once, Ordering::Relaxed);
+    }
 
     /// Whether no caller has come yet to a pool that is lazy.
     pub(crate) fn is_lazy(&self) -> bool {
