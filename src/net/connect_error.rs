@@ -6,7 +6,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Why [`TcpManager`](crate::TcpManager) or [`UnixManager`](crate::UnixManager) could not connect.
 ///
@@ -23,7 +22,7 @@ pub(crate) enum Step {
     /// Before anything was sent: a setter was given what the kernel would misread.
     Setting {
         name: &'static str,
-        given: Duration,
+        given: String,
     },
     /// What `new` was given has no port, or none that is a number.
     Parse {
@@ -75,7 +74,7 @@ impl ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.at {
-            Step::Setting { name, given } => write!(f, "{name} cannot be {given:?}")?,
+            Step::Setting { name, given } => write!(f, "{name} cannot be {given}")?,
             Step::Parse { address } => write!(f, "{address:?} is not HOST:PORT")?,
             Step::Resolve { address } => write!(f, "could not resolve {address}")?,
             Step::Tcp { address, last, others } => {

@@ -31,7 +31,7 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         for (name, timeout) in [("read_timeout", self.timeouts.read), ("write_timeout", self.timeouts.write)] {
             refuse_zero(timeout).map_err(|cause| {
-                let given = timeout.unwrap_or_default();
+                let given = format!("{:?}", timeout.unwrap_or_default());
                 ConnectError::new(Step::Setting { name, given }, cause)
             })?;
         }

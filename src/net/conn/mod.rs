@@ -53,8 +53,8 @@ use crate::watch::stream::Stream;
 /// and [`TcpManager`](crate::TcpManager) in a manager of your own.
 pub struct Conn {
     socket: Socket,
-    /// The address that was dialed, kept since a reset socket does not tell it any more; `None` for a Unix socket.
-    peer: Option<SocketAddr>,
+    /// `None` for a Unix socket.
+    ends: Option<Ends>,
     identity: u64,
     marks: Marks,
     /// Its manager's timeouts.
@@ -65,17 +65,25 @@ pub struct Conn {
     retimed: AtomicBool,
 }
 
+/// The addresses of a TCP connection, kept since a socket that was reset does not tell its peer's any more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) local: Option<SocketAddr>,
+    /// The one that was dialed.
+    pub(crate) peer: SocketAddr,
+}
+
 /// Each connection's own, of all that a process ever opens.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Conn {
     /// Of a socket that is connected, with the options of the manager that dialed it.
-    pub(super) fn open(socket: Socket, peer: Option<SocketAddr>, options: &Options) -> io::Result<Self> {
+    pub(super) fn open(socket: Socket, ends: Option<Ends>, options: &Options) -> io::Result<Self> {
         options.timeouts.set(&socket)?;
         // Relaxed: only uniqueness matters. At a million connections a second it comes round after 580,000 years.
         let identity = NEXT.fetch_add(1, Ordering::Relaxed);
         let (own, marks) = (options.timeouts, Marks::new(options.one_way));
-        Ok(Conn { socket, peer, identity, marks, own, users: own, retimed: AtomicBool::new(false) })
+        Ok(Conn { socket, ends, identity, marks, own, users: own, retimed: AtomicBool::new(false) })
     }
 
     /// Whether it is dirty: closed when it comes back to its pool.
@@ -95,7 +103,13 @@ impl Conn {
 
     /// The address that was dialed, also after the peer has gone; `None` for a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.ends.map(|ends| ends.peer)
+    }
+
+    /// The connection's own address and port, as the peer sees them unless there is a NAT between the two, also after the peer has gone;
+    /// `None` for a Unix socket. For logs, and for finding the connection at the peer. No system call.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.ends.and_then(|ends| ends.local)
     }
 
     /// Bounds each read of this use; the manager's own timeout holds again once the connection is back in its pool.
@@ -188,8 +202,8 @@ impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Conn");
         debug.field("fd", &self.socket.as_raw_fd());
-        if let Some(peer) = &self.peer {
-            debug.field("peer", peer);
+        if let Some(Ends { local, peer }) = self.ends {
+            debug.field("local", &local).field("peer", &peer);
         }
         debug.field("dirty", &self.is_dirty()).field("owed", &self.marks.is_owed()).finish()
     }

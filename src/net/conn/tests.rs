@@ -208,7 +208,8 @@ fn it_leaves_the_pool_as_a_plain_stream() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let stream = TcpStream::connect(address).unwrap();
-    let conn = Conn::open(OwnedFd::from(stream).into(), Some(address), &Options::default()).unwrap();
+    let ends = Ends { local: stream.local_addr().ok(), peer: address };
+    let conn = Conn::open(OwnedFd::from(stream).into(), Some(ends), &Options::default()).unwrap();
     assert_eq!(conn.peer(), Some(address));
     assert_eq!(TcpStream::from(OwnedFd::from(conn)).peer_addr().unwrap(), address);
 }

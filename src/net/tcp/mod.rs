@@ -10,6 +10,7 @@
 mod race;
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,7 @@ use std::time::Duration;
 use socket2::{Socket, TcpKeepalive};
 
 use self::race::Lost;
-use super::conn::Conn;
+use super::conn::{Conn, Ends};
 use super::connect_error::{ConnectError, Step};
 use super::login::Login;
 use super::options::Options;
@@ -75,16 +76,14 @@ pub struct TcpManager {
     address: String,
     nodelay: bool,
     keepalive: Option<Duration>,
+    keepalive_interval: Duration,
+    keepalive_retries: u32,
     user_timeout: Option<Duration>,
     options: Options,
     login: Login,
     /// The address that answered last when one before it had not. Shared by its clones.
     preferred: Arc<Mutex<Option<SocketAddr>>>,
 }
-
-/// Between probes of an idle peer, and how many may stay unanswered when no user timeout decides it.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_RETRIES: u32 = 3;
 
 impl TcpManager {
     /// For the endpoint at `address`: `HOST:PORT`, where an IPv6 address stands in brackets (`[::1]:6379`).
@@ -100,6 +99,8 @@ impl TcpManager {
             address: address.into(),
             nodelay: true,
             keepalive: Some(Duration::from_secs(60)),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_retries: 3,
             user_timeout: Some(Duration::from_secs(30)),
             options: Options::default(),
             login: Login::default(),
@@ -116,16 +117,36 @@ impl TcpManager {
         self
     }
 
-    /// After how much silence the kernel asks the peer whether it is still there (`SO_KEEPALIVE`), then each 10 s.
+    /// After how much silence the kernel asks the peer whether it is still there (`SO_KEEPALIVE`, `TCP_KEEPIDLE`), then
+    /// each [`keepalive_interval`](TcpManager::keepalive_interval).
     ///
     /// Default 60 s; `None` never asks. It finds peers that vanished without closing, which the pool's watch then sees, and keeps
-    /// the entry of a NAT or firewall on the way alive. A vanished peer is given up when the silence has lasted for
-    /// [`user_timeout`](TcpManager::user_timeout) and a probe went unanswered: by default 70 s after the last packet. Without a user
-    /// timeout three probes must go unanswered. Costs a packet each way per such silence, and no system call.
+    /// the entry of a NAT or firewall on the way alive: choose less than that forgets after. A vanished peer is given up when the
+    /// silence has lasted for [`user_timeout`](TcpManager::user_timeout) and a probe went unanswered: by default 70 s after the last
+    /// packet. Without a user timeout [`keepalive_retries`](TcpManager::keepalive_retries) probes must go unanswered. Costs a packet
+    /// each way per such silence, and no system call.
     ///
     /// Counted in whole seconds, 1 to 32767; anything else is refused at connect.
     pub fn keepalive(mut self, idle: Option<Duration>) -> Self {
         self.keepalive = idle;
+        self
+    }
+
+    /// How long after a keep-alive probe that went unanswered the next one is sent (`TCP_KEEPINTVL`). Default 10 s. Means nothing
+    /// without [`keepalive`](TcpManager::keepalive).
+    ///
+    /// Counted in whole seconds, 1 to 32767; anything else is refused at connect.
+    pub fn keepalive_interval(mut self, interval: Duration) -> Self {
+        self.keepalive_interval = interval;
+        self
+    }
+
+    /// How many keep-alive probes must go unanswered before the connection fails (`TCP_KEEPCNT`). Default 3.
+    ///
+    /// With a [`user_timeout`](TcpManager::user_timeout), as by default, the kernel goes by that instead and ignores this number: say
+    /// `user_timeout(None)` where it is to count. 1 to 127; anything else is refused at connect.
+    pub fn keepalive_retries(mut self, probes: u32) -> Self {
+        self.keepalive_retries = probes;
         self
     }
 
@@ -200,16 +221,23 @@ impl TcpManager {
 
     /// Before anything is sent: the kernel would take zero for "no timeout", or fail without naming the setting.
     fn check(&self) -> Result<(), ConnectError> {
-        let refused = |name, given, limit| {
+        let refused = |name, given: &dyn fmt::Debug, limit| {
             let cause = io::Error::new(io::ErrorKind::InvalidInput, limit);
-            Err(ConnectError::new(Step::Setting { name, given }, cause))
+            Err(ConnectError::new(Step::Setting { name, given: format!("{given:?}") }, cause))
         };
+        let seconds = |time: Duration| (1..=32767).contains(&time.as_secs());
         match (self.keepalive, self.user_timeout) {
-            (Some(idle), _) if !(1..=32767).contains(&idle.as_secs()) => {
-                refused("keepalive", idle, "must be 1 to 32767 s, or None for no keep-alive")
+            (Some(idle), _) if !seconds(idle) => {
+                refused("keepalive", &idle, "must be 1 to 32767 s, or None for no keep-alive")
+            }
+            (Some(_), _) if !seconds(self.keepalive_interval) => {
+                refused("keepalive_interval", &self.keepalive_interval, "must be 1 to 32767 s")
+            }
+            (Some(_), _) if !(1..=127).contains(&self.keepalive_retries) => {
+                refused("keepalive_retries", &self.keepalive_retries, "must be 1 to 127")
             }
             (_, Some(timeout)) if !(1..=i32::MAX as u128).contains(&timeout.as_millis()) => {
-                refused("user_timeout", timeout, "must be 1 to 2147483647 ms, or None for the kernel's own")
+                refused("user_timeout", &timeout, "must be 1 to 2147483647 ms, or None for the kernel's own")
             }
             _ => self.options.check(),
         }
@@ -254,15 +282,15 @@ impl TcpManager {
 
     /// Of a socket that has just connected.
     fn finish(&self, socket: Socket, address: SocketAddr) -> io::Result<Conn> {
-        refuse_itself(&socket)?;
+        let local = local_unless_itself(&socket)?;
         // After the handshake, which a short user timeout would cut before the dial's own deadline.
         socket.set_tcp_user_timeout(self.user_timeout)?;
         socket.set_tcp_nodelay(self.nodelay)?;
         if let Some(idle) = self.keepalive {
-            let keepalive = TcpKeepalive::new().with_time(idle);
-            socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES))?;
+            let keepalive = TcpKeepalive::new().with_time(idle).with_interval(self.keepalive_interval);
+            socket.set_tcp_keepalive(&keepalive.with_retries(self.keepalive_retries))?;
         }
-        Conn::open(socket, Some(address), &self.options)
+        Conn::open(socket, Some(Ends { local, peer: address }), &self.options)
     }
 }
 
@@ -290,10 +318,11 @@ impl Manager for TcpManager {
 
 /// A dial to a local port that nobody listens on may be given that very port as its own, and TCP then joins the socket to itself:
 /// an endpoint that is down would look up, echo every request, and find its port taken when it starts. A pool that redials for
-/// hours meets it sooner or later.
-fn refuse_itself(socket: &Socket) -> io::Result<()> {
-    if socket.local_addr()?.as_socket() != socket.peer_addr()?.as_socket() {
-        return Ok(());
+/// hours meets it sooner or later. Returns the socket's own address.
+fn local_unless_itself(socket: &Socket) -> io::Result<Option<SocketAddr>> {
+    let local = socket.local_addr()?.as_socket();
+    if local != socket.peer_addr()?.as_socket() {
+        return Ok(local);
     }
     // Closes by reset: TIME_WAIT would hold the server's port for a minute more.
     socket.set_linger(Some(Duration::ZERO))?;

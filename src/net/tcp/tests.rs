@@ -91,8 +91,8 @@ fn options_are_set() {
     assert!(socket.tcp_nodelay().unwrap());
     assert!(socket.keepalive().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
-    assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
-    assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_RETRIES);
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
     assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
     assert_eq!(socket.read_timeout().unwrap(), None);
     assert_eq!(socket.write_timeout().unwrap(), None);
@@ -110,6 +110,32 @@ fn options_are_set() {
     assert_eq!(socket.tcp_user_timeout().unwrap(), None);
     assert_eq!(socket.read_timeout().unwrap(), Some(Duration::from_secs(2)));
     assert_eq!(socket.write_timeout().unwrap(), Some(Duration::from_secs(3)));
+}
+
+#[test]
+fn keepalive_is_asked_at_its_interval_and_given_up_after_its_retries() {
+    let (_listener, address) = listen();
+    let manager = TcpManager::new(address.to_string()).keepalive(Some(Duration::from_secs(30)));
+    let conn = dial(&manager.keepalive_interval(Duration::from_secs(7)).keepalive_retries(5), AMPLE).unwrap();
+    let socket = SockRef::from(&conn);
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(7));
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 5);
+    // Without keep-alive they mean nothing, and are not looked at.
+    let manager = TcpManager::new(address.to_string()).keepalive(None).keepalive_retries(0);
+    dial(&manager, AMPLE).unwrap();
+}
+
+#[test]
+fn it_knows_both_its_addresses_also_after_the_peer_has_gone() {
+    let (listener, address) = listen();
+    let mut conn = dial(&TcpManager::new(address.to_string()), AMPLE).unwrap();
+    let (peer, theirs) = listener.accept().unwrap();
+    assert_eq!((conn.local_addr(), conn.peer()), (Some(theirs), Some(address)));
+    SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop((peer, listener));
+    conn.read_exact(&mut [0]).unwrap_err();
+    assert_eq!((conn.local_addr(), conn.peer()), (Some(theirs), Some(address)));
 }
 
 #[test]
@@ -243,7 +269,7 @@ fn a_dial_without_time_does_not_wait() {
 fn a_socket_that_met_itself_is_refused_and_frees_the_port() {
     let (socket, address) = refusing();
     socket.connect(&address.into()).unwrap();
-    assert_eq!(refuse_itself(&socket).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(local_unless_itself(&socket).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     drop(socket);
     TcpListener::bind(address).unwrap();
 }
@@ -262,6 +288,10 @@ fn what_the_kernel_would_misread_is_refused_by_name() {
     for (refused, name) in [
         (dial(&tcp().keepalive(zero), AMPLE), "keepalive"),
         (dial(&tcp().keepalive(Some(Duration::from_secs(32768))), AMPLE), "keepalive"),
+        (dial(&tcp().keepalive_interval(Duration::from_millis(999)), AMPLE), "keepalive_interval"),
+        (dial(&tcp().keepalive_interval(Duration::MAX), AMPLE), "keepalive_interval"),
+        (dial(&tcp().keepalive_retries(0), AMPLE), "keepalive_retries"),
+        (dial(&tcp().keepalive_retries(128), AMPLE), "keepalive_retries"),
         (dial(&tcp().user_timeout(zero), AMPLE), "user_timeout"),
         (dial(&tcp().user_timeout(Some(Duration::MAX)), AMPLE), "user_timeout"),
         (dial(&tcp().read_timeout(zero), AMPLE), "read_timeout"),
@@ -278,6 +308,8 @@ fn the_widest_settings_are_taken() {
     let (_listener, address) = listen();
     let manager = TcpManager::new(address.to_string())
         .keepalive(Some(Duration::from_secs(32767)))
+        .keepalive_interval(Duration::from_secs(32767))
+        .keepalive_retries(127)
         .user_timeout(Some(Duration::from_millis(i32::MAX as u64)))
         .read_timeout(Some(Duration::from_micros(1)))
         .write_timeout(Some(Duration::MAX));
