@@ -160,9 +160,24 @@ impl GetError {
         self.detail.as_ref().map_or(Duration::ZERO, |detail| detail.waited)
     }
 
-    /// Connections that were open, where the error tells of them: not of a `Busy` or `Closed` one.
+    /// Connections that were open, where the error tells of them: not of a `Closed` one, and of a `Busy` one only that there were none.
     pub fn open(&self) -> Option<usize> {
-        self.detail.as_ref().map(|detail| detail.open)
+        self.detail.as_ref().map(|detail| detail.open).or((self.busy == Busy::NoneOpen).then_some(0))
+    }
+
+    /// Of these, idle by then: an idle one may have come too late, or be on its way to another caller. Not of a `Busy` or `Closed` error.
+    pub fn idle(&self) -> Option<usize> {
+        self.detail.as_ref().map(|detail| detail.idle)
+    }
+
+    /// Connections that had left the pool and were not closed yet, where the error tells of them.
+    pub fn closing(&self) -> Option<usize> {
+        self.detail.as_ref().map(|detail| detail.closing)
+    }
+
+    /// Whether the pool was paused.
+    pub fn is_paused(&self) -> bool {
+        self.busy == Busy::Paused || self.detail.as_ref().is_some_and(|detail| detail.paused)
     }
 
     /// Dials that were under way, and for how long the oldest of them had been.

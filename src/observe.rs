@@ -103,6 +103,14 @@ pub enum Event {
         /// Whether its socket was shut down.
         cut: bool,
     },
+    /// A lease that was told of as [`HoldExceeded`](Event::HoldExceeded) is over: given back, discarded or detached, also
+    /// when it was cut.
+    HoldEnded {
+        /// The thread that took it, as told before.
+        thread: String,
+        /// How long it was held, from when a sweep saw it first: up to a quarter of `hold_limit` less than it was, a second at most.
+        held: Duration,
+    },
     /// A hook on a connection has outlasted the caller's deadline; its socket was shut down.
     HookOverran {
         /// The thread that it runs on.

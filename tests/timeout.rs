@@ -34,6 +34,30 @@ fn a_timeout_says_how_long_and_what_there_was() {
 }
 
 #[test]
+fn whatever_an_error_prints_can_be_asked() {
+    let pool = Pool::builder(Fake::default()).max_size(2).min_open(2).wait_timeout(5 * MS).build().unwrap();
+    let leases = (pool.get().unwrap(), pool.get().unwrap());
+    let error = pool.get().unwrap_err();
+    assert_eq!((error.open(), error.idle(), error.closing(), error.waiting()), (Some(2), Some(0), Some(0), Some(0)));
+    assert_eq!((error.held_by_this_thread(), error.is_paused()), (Some(2), false));
+    let error = pool.try_get().unwrap_err();
+    assert_eq!((error.open(), error.idle(), error.closing(), error.is_paused()), (None, None, None, false));
+    drop(leases);
+    pool.pause();
+    let error = pool.get().unwrap_err();
+    assert!(error.to_string().contains("paused") && error.is_paused(), "{error}");
+    let error = pool.try_get().unwrap_err();
+    assert!(error.to_string().contains("paused") && error.is_paused(), "{error}");
+    let fake = Fake::default();
+    fake.script.hang();
+    let script = fake.script.clone();
+    let pool = Pool::builder(fake).max_size(1).opening(Opening::Lazy).build().unwrap();
+    let error = pool.try_get().unwrap_err();
+    assert_eq!((error.to_string().as_str(), error.open()), ("no connection is open yet", Some(0)));
+    script.open();
+}
+
+#[test]
 fn a_thread_that_holds_what_it_waits_for_is_told_so() {
     let pool = Pool::builder(Fake::default()).max_size(2).min_open(2).wait_timeout(20 * MS).build().unwrap();
     let first = pool.get().unwrap();

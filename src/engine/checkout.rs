@@ -172,6 +172,7 @@ impl<M: Manager> Engine<M> {
     /// It must leave, or something is noted of it.
     #[cold]
     fn check_in_slow(&self, claim: Claim, judged: Result<(), Unfit>) {
+        self.end_own_hold(&claim);
         let notes = self.slot(&claim).notes();
         if let Err(unfit) = judged {
             return self.discard(claim, unfit);
@@ -192,6 +193,7 @@ impl<M: Manager> Engine<M> {
     /// Takes back a connection that its user wants closed.
     #[cold]
     pub(crate) fn check_in_condemned(&self, claim: Claim) {
+        self.end_own_hold(&claim);
         self.evict(claim, CloseReason::Condemned);
     }
 }

@@ -116,6 +116,7 @@ impl<M: Manager> Engine<M> {
 
     /// Takes a connection out for good, for a user who keeps it.
     pub(crate) fn detach(&self, claim: Claim) -> M::Connection {
+        self.end_own_hold(&claim);
         self.counters.add(Count::Detached);
         let mut duty = self.bag.evict(claim);
         let resident = duty.close.take();

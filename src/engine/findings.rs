@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use super::Engine;
 use super::counters::Count;
@@ -53,7 +52,9 @@ impl<M: Manager> Engine<M> {
                     self.begin_ping(claim);
                 }
             }
-            Finding::Held(life, seen, held, sockets) => self.held_too_long(life, seen, held, &sockets),
+            Finding::Held(life, seen, since, sockets) => self.held_too_long(life, seen, since, &sockets),
+            // Its return has told, unless it came before the note by which it would have known.
+            Finding::Ended(life) => self.end_hold(life),
         }
     }
 
@@ -77,7 +78,7 @@ impl<M: Manager> Engine<M> {
         drop(background::run(Box::new(move || ping.run())));
     }
 
-    fn held_too_long(&self, life: Life, seen: Use, held: Duration, sockets: &Weak<[Duplicate]>) {
+    fn held_too_long(&self, life: Life, seen: Use, since: u64, sockets: &Weak<[Duplicate]>) {
         let in_hook = seen.is_in_hook();
         if in_hook && self.upkeep.is_timed(sockets) {
             return;
@@ -95,9 +96,33 @@ impl<M: Manager> Engine<M> {
         }
         self.counters.add(if in_hook { Count::HooksOverran } else { Count::HoldsExceeded });
         self.observing.tell(|| {
-            let thread = thread::name(seen.thread());
+            let (thread, held) = (thread::name(seen.thread()), clock::until(clock::now(), since));
             if in_hook { Event::HookOverran { thread } } else { Event::HoldExceeded { thread, held, cut } }
         });
+        if !in_hook {
+            self.upkeep.begin_hold(life, since, seen.thread());
+            // Its return may have looked before that. Then it had ended the use before it looked, which is seen here.
+            let slot = self.bag.slot(life.slot);
+            if slot.last_use() != seen || slot.notes().generation() != life.generation {
+                self.end_hold(life);
+            }
+        }
+    }
+
+    /// A lease has ended: told, if it was told of before as held too long.
+    pub(super) fn end_hold(&self, life: Life) {
+        if let Some(hold) = self.upkeep.end_hold(life) {
+            let held = clock::until(clock::now(), hold.since);
+            self.observing.tell(|| Event::HoldEnded { thread: thread::name(hold.thread), held });
+        }
+    }
+
+    /// The same for its owner. Whatever is held for long has a note of that.
+    pub(super) fn end_own_hold(&self, claim: &Claim) {
+        let notes = self.slot(claim).notes();
+        if notes.has(Notes::RESTED) || notes.has(Notes::CUT) {
+            self.end_hold(Life { slot: claim.slot(), generation: notes.generation() });
+        }
     }
 }
 

@@ -25,7 +25,7 @@
 //! | `evictConnection` | [`Lease::discard`], [`Lease::condemn`], [`Lease::detach`] | `returns::a_condemned_one_is_closed_when_it_is_given_back` |
 //! | `softEvictConnections` | [`Pool::retire`] | `control_under_load::retire` |
 //! | `allowPoolSuspension`, `suspendPool`, `resumePool` | [`Pool::pause`], [`Pool::resume`]; always allowed, at no cost, and callers keep their deadlines | `rotation::a_pause_hands_out_nothing_and_takes_back_everything` |
-//! | `leakDetectionThreshold` | [`Builder::hold_limit`], from 10 ms, at no cost per checkout; [`Event::HoldExceeded`] names the thread | `life::a_long_hold_is_told_of_once_by_the_name_of_its_thread` |
+//! | `leakDetectionThreshold` | [`Builder::hold_limit`], from 10 ms, at no cost per checkout; [`Event::HoldExceeded`] names the thread, [`Event::HoldEnded`] says how long it was | `life::a_long_hold_is_told_of_once_by_the_name_of_its_thread` |
 //! | `metricRegistry`, `metricsTrackerFactory` | [`Pool::stats`], [`Builder::observer`] | `stats::they_print_as_a_table` |
 //! | `healthCheckRegistry`, `healthCheckProperties` | [`Event::OutageBegan`], [`Event::OutageEnded`], [`GetErrorKind::Down`] | `observer::an_outage` |
 //! | `getIdleConnections`, `getActiveConnections`, `getTotalConnections`, `getThreadsAwaitingConnection` | [`Stats`]: `idle`, `leased`, `open`, `waiting` | `stats::states_and_counters_say_what_happened` |

@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod deadlines;
+mod holds;
 pub(crate) mod sweep;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use self::deadlines::Deadlines;
+use self::holds::{Hold, Holds};
 use self::sweep::{Entrant, Finding, Order, Sweep};
 use crate::lockfree::bag::Bag;
 use crate::lockfree::bits::Life;
@@ -32,6 +34,7 @@ pub(crate) struct Upkeep {
     /// Checkout hooks that keep to a caller's deadline.
     hooks: Deadlines,
     pinging: AtomicUsize,
+    holds: Holds,
     /// Unpinned reactors that the observer has been told of.
     unpinned_told: AtomicUsize,
     /// Deaf ones likewise.
@@ -49,6 +52,7 @@ impl Upkeep {
             pings: Deadlines::default(),
             hooks: Deadlines::default(),
             pinging: AtomicUsize::new(0),
+            holds: Holds::default(),
             unpinned_told: AtomicUsize::new(0),
             deaf_told: AtomicUsize::new(0),
             timer,
@@ -141,6 +145,18 @@ impl Upkeep {
     pub(crate) fn tells_deaf(&self, reactors: usize) -> bool {
         // Relaxed: as above.
         reactors > self.deaf_told.swap(reactors, Ordering::Relaxed)
+    }
+
+    // ---- holds -------------------------------------------------------------------------------------------------------------
+
+    /// A lease was told of that is held for too long.
+    pub(crate) fn begin_hold(&self, life: Life, since: u64, thread: u32) {
+        self.holds.begin(life, since, thread);
+    }
+
+    /// A lease has ended. If it was told of: what is known of it.
+    pub(crate) fn end_hold(&self, life: Life) -> Option<Hold> {
+        self.holds.end(life)
     }
 
     // ---- pings -------------------------------------------------------------------------------------------------------------

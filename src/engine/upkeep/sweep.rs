@@ -68,8 +68,10 @@ pub(crate) enum Finding {
     Idle(Life, Use),
     /// It is to be pinged, on the same terms.
     Ping(Life, Use),
-    /// One use of it, or one hook on it, has taken too long.
-    Held(Life, Use, Duration, Weak<[Duplicate]>),
+    /// One use of it, or one hook on it, has taken too long, since then.
+    Held(Life, Use, u64, Weak<[Duplicate]>),
+    /// What has taken too long has ended.
+    Ended(Life),
 }
 
 /// The sweep's memory.
@@ -184,7 +186,10 @@ impl Sweep {
             let seen = &self.seen[self.next];
             if bag.slot(seen.life.slot).notes().generation() != seen.life.generation {
                 // The last one comes here instead, and has not been looked at either.
-                self.seen.swap_remove(self.next);
+                let gone = self.seen.swap_remove(self.next);
+                if gone.reported {
+                    found(Finding::Ended(gone.life));
+                }
                 continue;
             }
             if let Some(finding) = self.look(self.next, now, bag, settings) {
@@ -265,9 +270,8 @@ impl Sweep {
         if (last_use, is_idle) != (seen.last_use, seen.idle) {
             // The clock after the look: `now` may be older than what was seen, and nothing may end before its time.
             (seen.last_use, seen.idle, seen.since) = (last_use, is_idle, clock::now());
-            seen.reported = false;
             look_again(Self::next_look(now, settings));
-            return None;
+            return std::mem::take(&mut seen.reported).then_some(Finding::Ended(seen.life));
         }
         // A connection may be younger than this tick.
         let lasted = now.saturating_sub(seen.since);
@@ -292,8 +296,7 @@ impl Sweep {
             };
             if lasted >= limit && !seen.reported {
                 seen.reported = true;
-                let held = Duration::from_nanos(lasted);
-                return Some(Finding::Held(seen.life, last_use, held, seen.sockets.clone()));
+                return Some(Finding::Held(seen.life, last_use, seen.since, seen.sockets.clone()));
             }
             if !seen.reported {
                 look_again(seen.since.saturating_add(limit));
