@@ -33,7 +33,8 @@
 //! # When to use it
 //!
 //! In a server whose worker threads block: it keeps connections (or anything that one thread uses at a time: a child process, a file)
-//! ready, hands out one in some ten nanoseconds, and notices by itself when one dies. It is for Linux (epoll).
+//! ready, hands out one in some ten nanoseconds, and notices by itself when one dies. It is for Linux
+//! (epoll) on 64-bit targets; elsewhere it does not compile, and the first error says so.
 //!
 //! Not in async code, where a lease must not be held across an await; not for a protocol that answers many callers on one connection; not
 //! where a connection is opened per request by design.
@@ -97,6 +98,9 @@
 //! - `serde`: `Serialize` for [`Stats`] and [`Settings`], `Deserialize` for [`Settings`].
 //!
 //! The minimum supported Rust version is 1.88, with and without them.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("corepool runs on Linux only: it watches idle connections by epoll");
 
 mod builder;
 mod docs;
