@@ -241,6 +241,26 @@ impl<M: Manager> Pool<M> {
         self.engine.retire(over);
     }
 
+    /// Has those leave, of the connections that are open now, that `unwanted` means: what is connected to an address that is no
+    /// primary any more, or has prepared what is out of date. deadpool's `retain`, the other way round. Idle ones are judged, and leave,
+    /// before this returns; leased ones are judged when they are given back, and those that a ping has or a pause has put aside within
+    /// some seconds of their return. None is lent unjudged meanwhile, none is cut, and what is dialed from now on is not judged; what is
+    /// being dialed is, once it is open.
+    ///
+    /// `unwanted` has one connection at a time, which is nobody else's then: on this thread, and on any that is about to be lent one or
+    /// gives one back, or in the background. It should not block; a panic in it retires the connection. It is kept until all have been
+    /// judged, and asked about each connection once or twice. If more than 16 calls wait for that, what the oldest has not judged yet is retired unseen.
+    ///
+    /// ```
+    /// # use corepool::*;
+    /// # fn f(pool: &Pool<TcpManager>, old: std::net::SocketAddr) {
+    /// pool.retire_where(move |conn| conn.peer() == Some(old));
+    /// # }
+    /// ```
+    pub fn retire_where(&self, unwanted: impl Fn(&M::Connection) -> bool + Send + Sync + 'static) {
+        self.engine.retire_where(unwanted);
+    }
+
     /// Opens all further connections by `manager`, with new credentials or at another address, and [`retire`](Pool::retire)s those of
     /// the old one, whose hooks still run on the old one. Whoever waits is served by the new one; a backoff of the old
     /// endpoint is forgotten.

@@ -32,6 +32,7 @@ const LAYERS: [&[&str]; 16] = [
         "engine/counters.rs",
         "engine/live.rs",
         "engine/patience.rs",
+        "engine/predicates.rs",
         "engine/resident.rs",
         "engine/told.rs",
         "engine/waits.rs",

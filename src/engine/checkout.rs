@@ -181,7 +181,9 @@ impl<M: Manager> Engine<M> {
             return self.discard(claim, Unfit::new(CloseReason::Discarded));
         }
         self.freshen(&claim, notes);
-        self.perform(self.bag.give(claim, self.here(), clock::now));
+        if let Some(claim) = self.judge(claim) {
+            self.perform(self.bag.give(claim, self.here(), clock::now));
+        }
     }
 
     /// Takes back a connection whose user unwinds.

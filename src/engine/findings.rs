@@ -21,6 +21,7 @@ impl<M: Manager> Engine<M> {
         }
         self.tell_of_reactors();
         self.look_after_kept();
+        self.forget_predicates();
         let idle = self.upkeep.sweep(now, &self.bag, &self.live.settings(), |finding| self.carry_out(finding));
         if let Some(idle) = idle {
             self.counters.saw_idle(idle, now);
@@ -55,6 +56,7 @@ impl<M: Manager> Engine<M> {
             Finding::Held(life, seen, since, sockets) => self.held_too_long(life, seen, since, &sockets),
             // Its return has told, unless it came before the note by which it would have known.
             Finding::Ended(life) => self.end_hold(life),
+            Finding::Unjudged => self.judge_in_background(),
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) enum Taken {
 
 impl<M: Manager> Engine<M> {
     /// Looks at what is noted of a connection, then hands it over.
-    pub(super) fn look_over(&self, mut claim: Claim, times: Times) -> Taken {
+    pub(super) fn look_over(&self, claim: Claim, times: Times) -> Taken {
         let slot = self.bag.slot(claim.slot());
         let notes = slot.notes();
         if notes.is_leaving() {
@@ -37,6 +37,7 @@ impl<M: Manager> Engine<M> {
             return Taken::Gone;
         }
         slot.hold(&claim, thread::number());
+        let Some(mut claim) = self.judge(claim) else { return Taken::Gone };
         if (notes.has(Notes::AGED) || notes.has(Notes::PROBE))
             && let Err(unfit) = slot.resident_mut(&mut claim).look_for_data()
         {

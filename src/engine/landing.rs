@@ -18,6 +18,7 @@ use crate::os::clock;
 
 impl<M: Manager> Landing<M> for Engine<M> {
     fn opened(&self, attempt: Attempt, resident: Resident<M>) {
+        let _arriving = self.predicates.arriving(attempt.begun);
         let unwanted = match self.dialing.end(&attempt) {
             Ended::Disowned => Some(CloseReason::Retired),
             // Its socket is being shut down.
@@ -74,7 +75,7 @@ impl<M: Manager> Engine<M> {
         self.dial_succeeded(begun);
         self.look_after(&mut claim, life);
         self.watch(&mut claim, life, shard);
-        if self.dialing.is_retired(retirements) {
+        if self.dialing.is_retired(retirements) || self.is_retired_at_birth(&claim, begun) {
             self.bag.note(life, Notes::RETIRED);
         }
         self.perform(self.bag.land(claim, shard, clock::now));

@@ -13,6 +13,7 @@
 //! | `resident` | what lives in a slot | `landing` | a dial's thread |
 //! | `live` | settings, manager | `findings` | the sweep |
 //! | `counters` | | `control`, `snapshot` | the pool's owner |
+//! | `predicates` | what is to be judged | `judging` | the pool's owner, a caller, the sweep |
 //! | `told`, `patience` | errors kept, times of a caller | `handler` | the reactor, the closer |
 #![forbid(unsafe_code)]
 
@@ -26,9 +27,11 @@ mod duties;
 mod findings;
 mod handler;
 mod inspection;
+mod judging;
 mod landing;
 mod live;
 pub(crate) mod patience;
+mod predicates;
 mod refusal;
 pub(crate) mod resident;
 mod snapshot;
@@ -46,6 +49,7 @@ use self::counters::Counters;
 use self::dialing::Dialing;
 pub(crate) use self::dialing::Kept;
 use self::live::Live;
+use self::predicates::Predicates;
 use self::resident::Resident;
 use self::told::Told;
 use self::upkeep::Upkeep;
@@ -69,6 +73,7 @@ pub(crate) struct Engine<M: Manager> {
     dialing: Dialing,
     upkeep: Upkeep,
     waits: Waits,
+    predicates: Predicates<M>,
     closer: Arc<Closer<M>>,
     counters: Counters,
     observing: Arc<Observing>,
@@ -115,6 +120,7 @@ impl<M: Manager> Engine<M> {
                 dialing: Dialing::new(settings.dials_at_once, lazy, Arc::clone(&timer), told()),
                 upkeep: Upkeep::new(timer),
                 waits: Waits::default(),
+                predicates: Predicates::default(),
                 closer: Closer::new(settings.close_timeout, me.clone(), &home, reactors.clone(), told()),
                 counters: Counters::new(shards),
                 live: Live::new(settings, manager),

@@ -7,8 +7,8 @@
 //! life        63 ........ 16  15 ... 0
 //!            [ generation    ][slot id]
 //!
-//! notes       63 ........ 16  15 ... 10  9      8      7      6       5     4    3        2        1        0
-//!            [ generation    ][ unused  ][FRESH][TIMED][PROBE][RESTED][AGED][CUT][SURPLUS][RETIRED][EXPIRED][DEAD]
+//! notes       63 ........ 16  15 ... 11  10        9      8      7      6       5     4    3        2        1        0
+//!            [ generation    ][ unused  ][UNJUDGED][FRESH][TIMED][PROBE][RESTED][AGED][CUT][SURPLUS][RETIRED][EXPIRED][DEAD]
 //! ```
 //!
 //! The idle word has a file of its own, `word`, since its value and its cell are read together.
@@ -174,9 +174,11 @@ impl Notes {
     pub(crate) const TIMED: Flag = Self::PROBE.next();
     /// Nobody has used it yet. Every life begins with it; the first use clears it.
     pub(crate) const FRESH: Flag = Self::TIMED.next();
+    /// The pool's owner has asked for those that a predicate means, and this one has not been judged yet. Cleared by whoever judges.
+    pub(crate) const UNJUDGED: Flag = Self::FRESH.next();
 
     /// All flags by name, lowest first.
-    pub(crate) const ALL: [(Flag, &str); 10] = [
+    pub(crate) const ALL: [(Flag, &str); 11] = [
         (Self::DEAD, "dead"),
         (Self::EXPIRED, "expired"),
         (Self::RETIRED, "retired"),
@@ -187,6 +189,7 @@ impl Notes {
         (Self::PROBE, "probe"),
         (Self::TIMED, "timed"),
         (Self::FRESH, "fresh"),
+        (Self::UNJUDGED, "unjudged"),
     ];
 
     /// The flags with which a connection must not be used again.
@@ -271,6 +274,7 @@ const _: () = {
     );
     assert!(Notes::CUT.0 == 1 << 4 && Notes::AGED.0 == 1 << 5 && Notes::RESTED.0 == 1 << 6);
     assert!(Notes::PROBE.0 == 1 << 7 && Notes::TIMED.0 == 1 << 8 && Notes::FRESH.0 == 1 << 9);
+    assert!(Notes::UNJUDGED.0 == 1 << 10);
 };
 
 #[cfg(test)]

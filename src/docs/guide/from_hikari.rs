@@ -23,7 +23,7 @@
 //! | `isolateInternalQueries` | no meaning: the pool makes no query; `ping` is yours | – |
 //! | `exceptionOverride`, `exceptionOverrideClassName` | [`Manager::on_return`] with [`Outcome::Failed`] decides what an error means for the connection | `returns::the_closures_error_discards_it` |
 //! | `evictConnection` | [`Lease::discard`], [`Lease::condemn`], [`Lease::detach`] | `returns::a_condemned_one_is_closed_when_it_is_given_back` |
-//! | `softEvictConnections` | [`Pool::retire`] | `control_under_load::retire` |
+//! | `softEvictConnections` | [`Pool::retire`]; only some of them, [`Pool::retire_where`] | `control_under_load::retire` |
 //! | `allowPoolSuspension`, `suspendPool`, `resumePool` | [`Pool::pause`], [`Pool::resume`]; always allowed, at no cost, and callers keep their deadlines | `rotation::a_pause_hands_out_nothing_and_takes_back_everything` |
 //! | `leakDetectionThreshold` | [`Builder::hold_limit`], from 10 ms, at no cost per checkout; [`Event::HoldExceeded`] names the thread, [`Event::HoldEnded`] says how long it was | `life::a_long_hold_is_told_of_once_by_the_name_of_its_thread` |
 //! | `metricRegistry`, `metricsTrackerFactory` | [`Pool::stats`], [`Builder::observer`] | `stats::they_print_as_a_table` |

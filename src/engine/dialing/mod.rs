@@ -88,13 +88,14 @@ impl Dialing {
 
     /// A dial begins with this permit. The manager to dial with is to be read after this.
     pub(crate) fn begin(&self, permit: Permit, settings: &Settings) -> Attempt {
-        let begun = clock::now();
-        let deadline = begun.saturating_add(nanos(settings.dial_timeout));
         // Acquire: a manager that was put in place before this number was is the one that is read after it.
         let retirements = self.retirements.load(Ordering::Acquire);
         let attempt = {
             let mut pace = lock(&self.pace);
             let mut book = lock(&self.book);
+            // Under the lock: a look at the book has either this dial, or an older time.
+            let begun = clock::now();
+            let deadline = begun.saturating_add(nanos(settings.dial_timeout));
             let number = pace.backoff.begun(begun, book.beside(settings.dials_at_once));
             let attempt = Attempt { permit, begun, deadline, number, retirements, cut: Arc::default() };
             book.enter(&attempt);
@@ -366,6 +367,11 @@ impl Dialing {
     pub(crate) fn ring(&self) {
         drop(lock(&self.ended.0));
         self.ended.1.notify_all();
+    }
+
+    /// When the oldest dial began that is within its time; `NEVER` if none is.
+    pub(crate) fn oldest_begun(&self) -> u64 {
+        lock(&self.book).oldest().unwrap_or(NEVER)
     }
 
     /// For how long those dials that are not wanted any more may still take that have not outlasted their time.

@@ -72,6 +72,8 @@ pub(crate) enum Finding {
     Held(Life, Use, u64, Weak<[Duplicate]>),
     /// What has taken too long has ended.
     Ended(Life),
+    /// One lies idle that is still to be judged.
+    Unjudged,
 }
 
 /// The sweep's memory.
@@ -266,6 +268,10 @@ impl Sweep {
             // Between two owners, parked, or out for a ping, which resets no age.
             look_again(Self::next_look(now, settings));
             return None;
+        }
+        if is_idle && slot.notes().has(Notes::UNJUDGED) {
+            look_again(now.saturating_add(step));
+            return Some(Finding::Unjudged);
         }
         if (last_use, is_idle) != (seen.last_use, seen.idle) {
             // The clock after the look: `now` may be older than what was seen, and nothing may end before its time.

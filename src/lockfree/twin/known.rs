@@ -16,6 +16,7 @@ pub(super) const FLAGS: [Flag; Notes::ALL.len()] = [
     Notes::PROBE,
     Notes::TIMED,
     Notes::FRESH,
+    Notes::UNJUDGED,
 ];
 /// How many of them are of the first kind.
 pub(super) const LEAVING: usize = 5;
