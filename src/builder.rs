@@ -181,6 +181,23 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// How long a connection lies idle before it is pinged ([`Manager::ping`]) when it is lent, on the caller's thread and within the
+    /// caller's time: one whose ping fails is closed, and the next one is tried. At least 10 ms. Default: `None`, never: the watch sees a
+    /// peer that closes, and a connection that is lent again and again is asked nothing, whatever this is. HikariCP asks after 500 ms,
+    /// pgx after 1 s.
+    ///
+    /// For a peer or a NAT that forgets a connection without a word, where an error is worse than a round trip. The same method as in the
+    /// background ([`ping_interval`](Builder::ping_interval)), so that there is one to write. It may take
+    /// [`ping_timeout`](Builder::ping_timeout), but no more than half of the time that the caller has left: then its watched sockets are
+    /// shut down under it, and there is time for another connection.
+    ///
+    /// Measured by a sweep, so that a checkout reads no clock: a connection counts as idle for this long never too early, and too late by
+    /// half of this or a second, whichever is less.
+    pub fn validate_after(mut self, idle: Option<Duration>) -> Self {
+        self.settings.validate_after = idle;
+        self
+    }
+
     /// How long a connection may lie idle before it is closed, as long as more than `min_idle` are idle and more
     /// than `min_open` are open. Default: 10 min; at
     /// least 10 ms; `None`: for ever. Measured by a sweep, so it may be late by a second or half of the time, whichever is less.

@@ -90,10 +90,12 @@ pub trait Manager: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Asks an idle connection for a sign of life; `Err` closes it.
+    /// Asks an idle connection for a sign of life; `Err` closes it. By default it says `Ok` and asks nothing.
     ///
     /// Runs on a background thread every `ping_interval` that the connection lies idle, a few at a time, and may block for
-    /// `ping_timeout`; then its watched sockets are shut down under it. Resets neither its idle time nor its age.
+    /// `ping_timeout`; then its watched sockets are shut down under it. Resets neither its idle time nor its age. With
+    /// [`validate_after`](crate::Builder::validate_after) it also runs on the caller's thread, before
+    /// [`on_checkout`](Manager::on_checkout), for a connection that has lain idle for so long.
     fn ping(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
         let _ = connection;
         Ok(())

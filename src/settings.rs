@@ -59,6 +59,8 @@ pub struct Settings {
     pub max_closing: usize,
     /// How long a connection lies idle before a checkout peeks at it.
     pub probe_after: Duration,
+    /// How long a connection lies idle before it is pinged when it is lent.
+    pub validate_after: Option<Duration>,
     /// How long a connection may lie idle.
     pub idle_timeout: Option<Duration>,
     /// How old a connection may grow. Those that are open keep the age they were born with.
@@ -99,6 +101,7 @@ impl Settings {
             close_timeout: Duration::from_secs(1),
             max_closing: 0,
             probe_after: Duration::ZERO,
+            validate_after: None,
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             ping_interval: None,
@@ -125,6 +128,7 @@ impl Settings {
         at_least("backoff_max", Some(self.backoff_max), Duration::from_millis(50))?;
         at_least("dial_timeout", Some(self.dial_timeout), Duration::from_millis(1))?;
         at_least("close_timeout", Some(self.close_timeout), Duration::from_millis(1))?;
+        at_least("validate_after", self.validate_after, Duration::from_millis(10))?;
         at_least("idle_timeout", self.idle_timeout, Duration::from_millis(10))?;
         at_least("max_lifetime", self.max_lifetime, Duration::from_millis(20))?;
         at_least("ping_interval", self.ping_interval, Duration::from_millis(10))?;

@@ -12,6 +12,7 @@ use super::patience::{Patience, Times};
 use super::resident::{Resident, Unfit, Withheld};
 use crate::error::GetError;
 use crate::lockfree::bag::{Claim, Slot};
+use crate::lockfree::bits::Notes;
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::os::clock;
 use crate::os::thread;
@@ -181,6 +182,10 @@ impl<M: Manager> Engine<M> {
             return self.discard(claim, Unfit::new(CloseReason::Discarded));
         }
         self.freshen(&claim, notes);
+        if notes.has(Notes::UNSURE) {
+            // Noted when it was on its way to a caller.
+            self.bag.clear(&claim, Notes::UNSURE);
+        }
         if let Some(claim) = self.judge(claim) {
             self.perform(self.bag.give(claim, self.here(), clock::now));
         }

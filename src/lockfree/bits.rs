@@ -7,8 +7,8 @@
 //! life        63 ........ 16  15 ... 0
 //!            [ generation    ][slot id]
 //!
-//! notes       63 ........ 16  15 ... 11  10        9      8      7      6       5     4    3        2        1        0
-//!            [ generation    ][ unused  ][UNJUDGED][FRESH][TIMED][PROBE][RESTED][AGED][CUT][SURPLUS][RETIRED][EXPIRED][DEAD]
+//! notes       63 ........ 16  15 ... 12  11      10        9      8      7      6       5     4    3        2        1        0
+//!            [ generation    ][ unused  ][UNSURE][UNJUDGED][FRESH][TIMED][PROBE][RESTED][AGED][CUT][SURPLUS][RETIRED][EXPIRED][DEAD]
 //! ```
 //!
 //! The idle word has a file of its own, `word`, since its value and its cell are read together.
@@ -176,9 +176,11 @@ impl Notes {
     pub(crate) const FRESH: Flag = Self::TIMED.next();
     /// The pool's owner has asked for those that a predicate means, and this one has not been judged yet. Cleared by whoever judges.
     pub(crate) const UNJUDGED: Flag = Self::FRESH.next();
+    /// It has been idle for so long that it is to be pinged before it is lent. Cleared by whoever has done so, or used it.
+    pub(crate) const UNSURE: Flag = Self::UNJUDGED.next();
 
     /// All flags by name, lowest first.
-    pub(crate) const ALL: [(Flag, &str); 11] = [
+    pub(crate) const ALL: [(Flag, &str); 12] = [
         (Self::DEAD, "dead"),
         (Self::EXPIRED, "expired"),
         (Self::RETIRED, "retired"),
@@ -190,6 +192,7 @@ impl Notes {
         (Self::TIMED, "timed"),
         (Self::FRESH, "fresh"),
         (Self::UNJUDGED, "unjudged"),
+        (Self::UNSURE, "unsure"),
     ];
 
     /// The flags with which a connection must not be used again.
@@ -274,7 +277,7 @@ const _: () = {
     );
     assert!(Notes::CUT.0 == 1 << 4 && Notes::AGED.0 == 1 << 5 && Notes::RESTED.0 == 1 << 6);
     assert!(Notes::PROBE.0 == 1 << 7 && Notes::TIMED.0 == 1 << 8 && Notes::FRESH.0 == 1 << 9);
-    assert!(Notes::UNJUDGED.0 == 1 << 10);
+    assert!(Notes::UNJUDGED.0 == 1 << 10 && Notes::UNSURE.0 == 1 << 11);
 };
 
 #[cfg(test)]

@@ -13,9 +13,9 @@
 //! | `idleTimeout` | [`Builder::idle_timeout`], from 10 ms; never early, late by a second at most | `life::idle_timeout_is_counted_from_the_last_use` |
 //! | `keepaliveTime` | [`Builder::ping_interval`]; resets neither idle time nor age | `ping::a_ping_resets_no_age` |
 //! | `maxLifetime` | [`Builder::max_lifetime`], from 20 ms | `expiry::a_leased_one_leaves_when_it_is_given_back` |
-//! | `connectionTestQuery`, `isValid()` | seldom needed: the watch knows first; else [`Manager::on_checkout`] or [`Manager::ping`] | `try_get::it_passes_over_the_dead_and_takes_the_living` |
-//! | `validationTimeout` | the caller's deadline for `on_checkout`, [`Builder::ping_timeout`] for `ping` | `hooks_in_time::a_check_at_checkout_that_overruns_is_cut` |
-//! | the 500 ms bypass window | [`Builder::probe_after`] | `desync::it_is_looked_for_once_it_has_rested_for_probe_after` |
+//! | the 500 ms bypass window | [`Builder::validate_after`]; [`Builder::probe_after`] for the look at its socket | `validation::one_that_has_not_lain_idle_for_so_long_is_asked_nothing` |
+//! | the 500 ms bypass window | [`Builder::validate_after`]; [`Builder::probe_after`] for the look at its socket | `validation::one_that_has_not_lain_idle_for_so_long_is_asked_nothing` |
+//! | the 500 ms bypass window | [`Builder::validate_after`]; [`Builder::probe_after`] for the look at its socket | `validation::one_that_has_not_lain_idle_for_so_long_is_asked_nothing` |
 //! | `minimumIdle` | [`Builder::min_idle`] | `keeping::min_idle_is_kept_beside_what_is_leased` |
 //! | `maximumPoolSize` | [`Builder::max_size`] | `storm::after_a_storm_all_is_in_its_place` |
 //! | `initializationFailTimeout` | [`Builder::opening`]: the default, 1 ms, is [`Opening::Once`], a longer time [`Opening::Wait`], a negative one [`Opening::Background`] | `opening::once_fails_with_the_first_dials_error_and_dials_no_more` |

@@ -125,6 +125,7 @@ impl Sweep {
         let parts = [
             Some(USUAL),
             Some(settings.probe_after).filter(|probe| !probe.is_zero()),
+            settings.validate_after.map(|idle| idle / 2),
             settings.idle_timeout.map(|idle| idle / 2),
             settings.ping_interval.map(|ping| ping / 2),
             settings.hold_limit.map(|hold| hold / 4),
@@ -308,6 +309,13 @@ impl Sweep {
                 look_again(seen.since.saturating_add(limit));
             }
             return None;
+        }
+        if let Some(after) = settings.validate_after.map(nanos) {
+            if lasted >= after {
+                bag.note(seen.life, Notes::UNSURE);
+            } else {
+                look_again(seen.since.saturating_add(after));
+            }
         }
         let idle_timeout = settings.idle_timeout.map_or(NEVER, nanos);
         if *spare > 0 && lasted >= idle_timeout {

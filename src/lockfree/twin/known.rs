@@ -17,6 +17,7 @@ pub(super) const FLAGS: [Flag; Notes::ALL.len()] = [
     Notes::TIMED,
     Notes::FRESH,
     Notes::UNJUDGED,
+    Notes::UNSURE,
 ];
 /// How many of them are of the first kind.
 pub(super) const LEAVING: usize = 5;
