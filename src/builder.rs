@@ -198,6 +198,20 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// If the first use of a connection that lay idle for this long fails, and it is closed for that
+    /// ([`CloseReason::Failed`](crate::CloseReason::Failed)), all that lie idle for as long just then are suspect. Default: 30 s. At least
+    /// 10 ms. `None`: one failure says nothing of the others.
+    ///
+    /// What forgets one idle connection without a word (a NAT, a firewall, a proxy) has forgotten the others as well, and no look at a
+    /// socket can find that. A suspect one is pinged before it is lent, as by [`validate_after`](Builder::validate_after). If its ping
+    /// fails too, or if its manager has none of its own, all that are suspect leave, and others are dialed
+    /// ([`CloseReason::Suspect`](crate::CloseReason::Suspect)). Such a round is made once in this time at most. A failure on a connection
+    /// that was in use a moment ago begins none. Measured as `validate_after` is; a checkout costs nothing.
+    pub fn suspect_after(mut self, idle: Option<Duration>) -> Self {
+        self.settings.suspect_after = idle;
+        self
+    }
+
     /// How long a connection may lie idle before it is closed, as long as more than `min_idle` are idle and more
     /// than `min_open` are open. Default: 10 min; at
     /// least 10 ms; `None`: for ever. Measured by a sweep, so it may be late by a second or half of the time, whichever is less.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
+use std::cell::Cell;
 use std::error::Error;
 use std::io;
 use std::os::fd::AsFd;
@@ -90,14 +91,17 @@ pub trait Manager: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Asks an idle connection for a sign of life; `Err` closes it. By default it says `Ok` and asks nothing.
+    /// Asks an idle connection for a sign of life; `Err` closes it. The default asks nothing and says `Ok`, and the pool
+    /// knows that there is none (so a ping of your own should not end in a call of the default).
     ///
     /// Runs on a background thread every `ping_interval` that the connection lies idle, a few at a time, and may block for
     /// `ping_timeout`; then its watched sockets are shut down under it. Resets neither its idle time nor its age. With
     /// [`validate_after`](crate::Builder::validate_after) it also runs on the caller's thread, before
-    /// [`on_checkout`](Manager::on_checkout), for a connection that has lain idle for so long.
+    /// [`on_checkout`](Manager::on_checkout), for a connection that has lain idle for so long; and so it
+    /// does for one that is suspect ([`suspect_after`](crate::Builder::suspect_after)).
     fn ping(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
         let _ = connection;
+        ASKED_NOTHING.set(true);
         Ok(())
     }
 
@@ -152,6 +156,18 @@ pub trait Manager: Send + Sync + 'static {
     fn probe_after(&self) -> Duration {
         Duration::ZERO
     }
+}
+
+thread_local! {
+    /// The default ping has run, which asks nothing.
+    static ASKED_NOTHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Pings, and says whether that was the default, which asks nothing.
+pub(crate) fn ask<R>(ping: impl FnOnce() -> R) -> (R, bool) {
+    ASKED_NOTHING.set(false);
+    let said = ping();
+    (said, ASKED_NOTHING.get())
 }
 
 /// What becomes of a connection.
@@ -233,6 +249,9 @@ pub enum CloseReason {
     HeldTooLong,
     /// The pool was told to [`retire`](crate::Pool::retire) it, or its manager was replaced.
     Retired,
+    /// It lay idle for as long as another one whose next use then failed, and could not be pinged, or a ping of such a one failed too:
+    /// see [`Builder::suspect_after`](crate::Builder::suspect_after).
+    Suspect,
     /// There were more than `max_size`, which was lowered, or its dial was overdue and another had taken its place.
     Surplus,
     /// The pool was closed.
@@ -241,7 +260,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of the statistics.
-    pub const ALL: [CloseReason; 14] = [
+    pub const ALL: [CloseReason; 15] = [
         CloseReason::PeerClosed,
         CloseReason::Discarded,
         CloseReason::Failed,
@@ -254,6 +273,7 @@ impl CloseReason {
         CloseReason::PingFailed,
         CloseReason::HeldTooLong,
         CloseReason::Retired,
+        CloseReason::Suspect,
         CloseReason::Surplus,
         CloseReason::PoolClosed,
     ];
@@ -273,6 +293,7 @@ impl CloseReason {
             CloseReason::PingFailed => "ping_failed",
             CloseReason::HeldTooLong => "held_too_long",
             CloseReason::Retired => "retired",
+            CloseReason::Suspect => "suspect",
             CloseReason::Surplus => "surplus",
             CloseReason::PoolClosed => "pool_closed",
         }

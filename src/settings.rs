@@ -61,6 +61,8 @@ pub struct Settings {
     pub probe_after: Duration,
     /// How long a connection lies idle before it is pinged when it is lent.
     pub validate_after: Option<Duration>,
+    /// How long a connection lies idle before others that do are suspect if its next use fails.
+    pub suspect_after: Option<Duration>,
     /// How long a connection may lie idle.
     pub idle_timeout: Option<Duration>,
     /// How old a connection may grow. Those that are open keep the age they were born with.
@@ -102,6 +104,7 @@ impl Settings {
             max_closing: 0,
             probe_after: Duration::ZERO,
             validate_after: None,
+            suspect_after: Some(Duration::from_secs(30)),
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             ping_interval: None,
@@ -129,6 +132,7 @@ impl Settings {
         at_least("dial_timeout", Some(self.dial_timeout), Duration::from_millis(1))?;
         at_least("close_timeout", Some(self.close_timeout), Duration::from_millis(1))?;
         at_least("validate_after", self.validate_after, Duration::from_millis(10))?;
+        at_least("suspect_after", self.suspect_after, Duration::from_millis(10))?;
         at_least("idle_timeout", self.idle_timeout, Duration::from_millis(10))?;
         at_least("max_lifetime", self.max_lifetime, Duration::from_millis(20))?;
         at_least("ping_interval", self.ping_interval, Duration::from_millis(10))?;

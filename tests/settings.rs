@@ -19,7 +19,7 @@ fn build(set: Set) -> Result<Pool<Fake>, BuildError> {
 
 #[test]
 fn each_names_itself_and_its_limit() {
-    let wrong: [(Set, &str); 26] = [
+    let wrong: [(Set, &str); 27] = [
         (|b| b.max_size(0), "max_size is 0, but must be 1 to "),
         (|b| b.max_size(9).capacity(8), "max_size is 9, but must be 1 to 8, the pool's capacity"),
         (|b| b.max_size(64_513), "max_size is 64513, but must be 1 to 64512, the pool's capacity"),
@@ -42,6 +42,7 @@ fn each_names_itself_and_its_limit() {
         (|b| b.max_lifetime(Some(19 * MS)), "max_lifetime is 19ms, but must be 20ms or more"),
         (|b| b.ping_interval(Some(MS)), "ping_interval is 1ms, but must be 10ms or more"),
         (|b| b.validate_after(Some(9 * MS)), "validate_after is 9ms, but must be 10ms or more"),
+        (|b| b.suspect_after(Some(9 * MS)), "suspect_after is 9ms, but must be 10ms or more"),
         (|b| b.ping_timeout(Duration::ZERO), "ping_timeout is 0ns, but must be 1ms or more"),
         (|b| b.hold_limit(Some(MS)), "hold_limit is 1ms, but must be 10ms or more"),
         (|b| b.opening(Opening::Wait(Duration::ZERO)), "opening is 0ns, but must be 1ms or more"),

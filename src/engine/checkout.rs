@@ -12,7 +12,6 @@ use super::patience::{Patience, Times};
 use super::resident::{Resident, Unfit, Withheld};
 use crate::error::GetError;
 use crate::lockfree::bag::{Claim, Slot};
-use crate::lockfree::bits::Notes;
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::os::clock;
 use crate::os::thread;
@@ -175,6 +174,7 @@ impl<M: Manager> Engine<M> {
     fn check_in_slow(&self, claim: Claim, judged: Result<(), Unfit>) {
         self.end_own_hold(&claim);
         let notes = self.slot(&claim).notes();
+        self.judge_rest(&claim, &judged);
         if let Err(unfit) = judged {
             return self.discard(claim, unfit);
         }
@@ -182,10 +182,7 @@ impl<M: Manager> Engine<M> {
             return self.discard(claim, Unfit::new(CloseReason::Discarded));
         }
         self.freshen(&claim, notes);
-        if notes.has(Notes::UNSURE) {
-            // Noted when it was on its way to a caller.
-            self.bag.clear(&claim, Notes::UNSURE);
-        }
+        self.reassure(&claim);
         if let Some(claim) = self.judge(claim) {
             self.perform(self.bag.give(claim, self.here(), clock::now));
         }

@@ -127,6 +127,9 @@ pub(super) fn reason(notes: Notes) -> CloseReason {
         (Notes::RETIRED, CloseReason::Retired),
         (Notes::SURPLUS, CloseReason::Surplus),
     ];
+    if notes.has(Notes::RETIRED) && notes.has(Notes::SUSPECT) && !notes.has(Notes::CUT) {
+        return CloseReason::Suspect;
+    }
     let noted = reasons.into_iter().find(|(flag, _)| notes.has(*flag));
     noted.map_or(CloseReason::PoolClosed, |(_, why)| why)
 }

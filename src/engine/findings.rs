@@ -141,7 +141,10 @@ impl<M: Manager> Ping<M> {
         let resident = self.pool.bag.slot(claim.slot()).resident_mut(&mut claim);
         let sockets = Arc::clone(&resident.sockets);
         match self.pool.upkeep.run_ping(&sockets, &self.pool.live.settings(), || resident.ping()) {
-            Ok(()) => self.claim = Some(claim),
+            Ok(()) => {
+                self.pool.reassure(&claim);
+                self.claim = Some(claim);
+            }
             Err(unfit) => self.pool.discard_whatever_noted(claim, unfit),
         }
     }

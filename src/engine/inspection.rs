@@ -13,7 +13,7 @@ use crate::lockfree::bag::{Claim, Slot};
 use crate::lockfree::bits::Notes;
 use crate::manager::{CloseReason, Manager};
 use crate::observe::Event;
-use crate::os::clock::{self, nanos};
+use crate::os::clock;
 use crate::os::{sys, thread};
 use crate::watch::naming::Files;
 
@@ -48,7 +48,7 @@ impl<M: Manager> Engine<M> {
             }
             return Taken::Gone;
         }
-        if notes.has(Notes::UNSURE) {
+        if notes.has(Notes::UNSURE) || notes.has(Notes::SUSPECT) {
             match self.validate(claim, times) {
                 Some(valid) => claim = valid,
                 None => return Taken::Gone,
@@ -81,35 +81,6 @@ impl<M: Manager> Engine<M> {
     #[cold]
     pub(super) fn leave_idle(&self, claim: Claim, unfit: Unfit) {
         if unfit.why == CloseReason::PeerClosed { self.lose(claim) } else { self.discard(claim, unfit) }
-    }
-
-    /// Pings one that has lain idle for long, before anybody uses it. `None`: it has left, or is back in the pool, since there is no time.
-    #[cold]
-    fn validate(&self, mut claim: Claim, times: Times) -> Option<Claim> {
-        let ping_timeout = nanos(self.live.settings().ping_timeout);
-        let begun = clock::now();
-        let Some(left) = times.hooks_end.checked_sub(begun).filter(|left| *left > 0) else {
-            self.slot(&claim).hold_by_pool(&claim);
-            self.perform(self.bag.give_or_evict(claim, self.here(), clock::now));
-            return None;
-        };
-        // Half of it, or a caller who meets one that is gone has no time for another.
-        let ends = begun.saturating_add(ping_timeout.min(left / 2));
-        let slot = self.bag.slot(claim.slot());
-        let resident = slot.resident_mut(&mut claim);
-        let sockets = Arc::clone(&resident.sockets);
-        let (judged, cut) = self.upkeep.run_hook(&sockets, ends, || resident.ping());
-        match judged {
-            Ok(()) if !cut => {
-                self.bag.clear(&claim, Notes::UNSURE);
-                Some(claim)
-            }
-            judged => {
-                let unfit = judged.err().unwrap_or_else(|| Unfit::new(CloseReason::PingFailed));
-                self.discard_whatever_noted(claim, unfit);
-                None
-            }
-        }
     }
 
     /// Asks the manager with an eye on the clock: its sockets are shut down under it when the caller's time is up.

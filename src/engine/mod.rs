@@ -6,7 +6,7 @@
 //!
 //! | parts | | verbs | called by |
 //! |---|---|---|---|
-//! | `dialing/` | pace, dials under way | `checkout`, `inspection` | a caller, on its way in and out |
+//! | `dialing/` | pace, dials under way | `checkout`, `inspection`, `validation` | a caller, on its way in and out |
 //! | `upkeep/` | sweep, pings | `waiting`, `refusal` | a caller in line, and one that gets nothing |
 //! | `waits` | those who wait | `demand` | whoever wants more connections |
 //! | `closing` | the ends of connections | `duties` | whoever has changed the bag |
@@ -37,6 +37,7 @@ pub(crate) mod resident;
 mod snapshot;
 mod told;
 mod upkeep;
+mod validation;
 mod waiting;
 mod waits;
 

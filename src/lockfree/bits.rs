@@ -7,8 +7,11 @@
 //! life        63 ........ 16  15 ... 0
 //!            [ generation    ][slot id]
 //!
-//! notes       63 ........ 16  15 ... 12  11      10        9      8      7      6       5     4    3        2        1        0
-//!            [ generation    ][ unused  ][UNSURE][UNJUDGED][FRESH][TIMED][PROBE][RESTED][AGED][CUT][SURPLUS][RETIRED][EXPIRED][DEAD]
+//! notes       63 ........ 16  15 14  13 ..... 0
+//!            [ generation    ][unused][ flags    ]
+//!
+//! flags       13       12    11      10        9      8      7      6       5     4    3        2        1        0
+//!            [SUSPECT][LAIN][UNSURE][UNJUDGED][FRESH][TIMED][PROBE][RESTED][AGED][CUT][SURPLUS][RETIRED][EXPIRED][DEAD]
 //! ```
 //!
 //! The idle word has a file of its own, `word`, since its value and its cell are read together.
@@ -178,9 +181,13 @@ impl Notes {
     pub(crate) const UNJUDGED: Flag = Self::FRESH.next();
     /// It has been idle for so long that it is to be pinged before it is lent. Cleared by whoever has done so, or used it.
     pub(crate) const UNSURE: Flag = Self::UNJUDGED.next();
+    /// It lay idle for so long that, if its next use fails, others that lie so are suspect. Stays during that use, and is cleared after it.
+    pub(crate) const LAIN: Flag = Self::UNSURE.next();
+    /// Another one failed that lay idle as long: it is to be pinged before it is lent, or to leave. Cleared as *unsure* is.
+    pub(crate) const SUSPECT: Flag = Self::LAIN.next();
 
     /// All flags by name, lowest first.
-    pub(crate) const ALL: [(Flag, &str); 12] = [
+    pub(crate) const ALL: [(Flag, &str); 14] = [
         (Self::DEAD, "dead"),
         (Self::EXPIRED, "expired"),
         (Self::RETIRED, "retired"),
@@ -193,6 +200,8 @@ impl Notes {
         (Self::FRESH, "fresh"),
         (Self::UNJUDGED, "unjudged"),
         (Self::UNSURE, "unsure"),
+        (Self::LAIN, "lain"),
+        (Self::SUSPECT, "suspect"),
     ];
 
     /// The flags with which a connection must not be used again.
@@ -278,6 +287,7 @@ const _: () = {
     assert!(Notes::CUT.0 == 1 << 4 && Notes::AGED.0 == 1 << 5 && Notes::RESTED.0 == 1 << 6);
     assert!(Notes::PROBE.0 == 1 << 7 && Notes::TIMED.0 == 1 << 8 && Notes::FRESH.0 == 1 << 9);
     assert!(Notes::UNJUDGED.0 == 1 << 10 && Notes::UNSURE.0 == 1 << 11);
+    assert!(Notes::LAIN.0 == 1 << 12 && Notes::SUSPECT.0 == 1 << 13);
 };
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub(crate) struct Upkeep {
     hooks: Deadlines,
     pinging: AtomicUsize,
     holds: Holds,
+    /// When others were last suspected because one had failed; 0 for never.
+    suspected: AtomicU64,
     /// Unpinned reactors that the observer has been told of.
     unpinned_told: AtomicUsize,
     /// Deaf ones likewise.
@@ -53,6 +55,7 @@ impl Upkeep {
             hooks: Deadlines::default(),
             pinging: AtomicUsize::new(0),
             holds: Holds::default(),
+            suspected: AtomicU64::new(0),
             unpinned_told: AtomicUsize::new(0),
             deaf_told: AtomicUsize::new(0),
             timer,
@@ -157,6 +160,16 @@ impl Upkeep {
     /// A lease has ended. If it was told of: what is known of it.
     pub(crate) fn end_hold(&self, life: Life) -> Option<Hold> {
         self.holds.end(life)
+    }
+
+    // ---- suspicion ---------------------------------------------------------------------------------------------------------
+
+    /// Whether others may be suspected now: once in `every`.
+    pub(crate) fn may_suspect(&self, now: u64, every: u64) -> bool {
+        // Relaxed: it bounds how often; what is noted has its own edges.
+        let last = self.suspected.load(Ordering::Relaxed);
+        let may = last == 0 || now.saturating_sub(last) >= every;
+        may && self.suspected.compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     // ---- pings -------------------------------------------------------------------------------------------------------------

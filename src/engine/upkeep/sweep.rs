@@ -126,6 +126,7 @@ impl Sweep {
             Some(USUAL),
             Some(settings.probe_after).filter(|probe| !probe.is_zero()),
             settings.validate_after.map(|idle| idle / 2),
+            settings.suspect_after.map(|idle| idle / 2),
             settings.idle_timeout.map(|idle| idle / 2),
             settings.ping_interval.map(|ping| ping / 2),
             settings.hold_limit.map(|hold| hold / 4),
@@ -310,11 +311,11 @@ impl Sweep {
             }
             return None;
         }
-        if let Some(after) = settings.validate_after.map(nanos) {
-            if lasted >= after {
-                bag.note(seen.life, Notes::UNSURE);
-            } else {
-                look_again(seen.since.saturating_add(after));
+        for (after, flag) in [(settings.validate_after, Notes::UNSURE), (settings.suspect_after, Notes::LAIN)] {
+            match after.map(nanos) {
+                Some(after) if lasted >= after => drop(bag.note(seen.life, flag)),
+                Some(after) => look_again(seen.since.saturating_add(after)),
+                None => {}
             }
         }
         let idle_timeout = settings.idle_timeout.map_or(NEVER, nanos);

@@ -18,6 +18,8 @@ pub(super) const FLAGS: [Flag; Notes::ALL.len()] = [
     Notes::FRESH,
     Notes::UNJUDGED,
     Notes::UNSURE,
+    Notes::LAIN,
+    Notes::SUSPECT,
 ];
 /// How many of them are of the first kind.
 pub(super) const LEAVING: usize = 5;
