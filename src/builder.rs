@@ -186,7 +186,7 @@ impl<M: Manager> Builder<M> {
     /// peer that closes, and a connection that is lent again and again is asked nothing, whatever this is. HikariCP asks after 500 ms,
     /// pgx after 1 s.
     ///
-    /// For a peer or a NAT that forgets a connection without a word, where an error is worse than a round trip. The same method as in the
+    /// For a peer or a NAT that silently forgets a connection, where an error is worse than a round trip. The same method as in the
     /// background ([`ping_interval`](Builder::ping_interval)), so that there is one to write. It may take
     /// [`ping_timeout`](Builder::ping_timeout), but no more than half of the time that the caller has left: then its watched sockets are
     /// shut down under it, and there is time for another connection.
@@ -202,7 +202,7 @@ impl<M: Manager> Builder<M> {
     /// ([`CloseReason::Failed`](crate::CloseReason::Failed)), all that lie idle for as long just then are suspect. Default: 30 s. At least
     /// 10 ms. `None`: one failure says nothing of the others.
     ///
-    /// What forgets one idle connection without a word (a NAT, a firewall, a proxy) has forgotten the others as well, and no look at a
+    /// What silently forgets one idle connection (a NAT, a firewall, a proxy) has forgotten the others as well, and no look at a
     /// socket can find that. A suspect one is pinged before it is lent, as by [`validate_after`](Builder::validate_after). If its ping
     /// fails too, or if its manager has none of its own, all that are suspect leave, and others are dialed
     /// ([`CloseReason::Suspect`](crate::CloseReason::Suspect)). Such a round is made once in this time at most. A failure on a connection

@@ -13,8 +13,8 @@ use crate::observe::{Event, Observer};
 ///
 /// | level | what |
 /// |---|---|
-/// | WARN | an outage begins; a lease exceeds `hold_limit`, or a hook its caller's deadline; events were missed |
-/// | INFO | an outage ends; a reactor runs unpinned |
+/// | WARN | an outage begins; a lease exceeds `hold_limit`, or a hook its caller's deadline; events were missed; a reactor is deaf or has panicked |
+/// | INFO | an outage ends; a lease that exceeded `hold_limit` is back; a reactor runs unpinned |
 /// | DEBUG | a dial succeeds or fails; a connection is discarded; a caller waits in vain |
 /// | TRACE | a connection was closed; a caller waited and was served |
 ///
@@ -78,7 +78,10 @@ impl Observer for Traced {
             Event::HoldExceeded { thread, held, cut } => {
                 warn!(pool, thread, held_us = micros(held), cut, "hold limit exceeded");
             }
+            Event::HoldEnded { thread, held } => info!(pool, thread, held_us = micros(held), "held lease is back"),
             Event::HookOverran { thread } => warn!(pool, thread, "hook overran the caller's deadline"),
+            Event::Deaf { reactors } => warn!(pool, reactors, "reactors hear no hang-up any more"),
+            Event::ReactorPanicked { panics } => warn!(pool, panics, "a reactor survived a panic"),
             Event::Missed { events } => warn!(pool, events, "events missed"),
             Event::Unpinned { reactors } => info!(pool, reactors, "reactors run unpinned"),
             Event::Opened { took } => debug!(pool, took_us = micros(took), "connection opened"),

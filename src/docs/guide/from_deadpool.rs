@@ -27,7 +27,7 @@
 //! | `QueueMode` | not a setting: the one given back last is lent first | `returns::the_one_returned_last_comes_out_first` |
 //! | `post_create`, `pre_recycle`, `post_recycle` | the end of `connect`; [`Manager::on_checkout`] | `hooks::keep_hands_it_over_on_the_callers_thread` |
 //! | `get`, `timeout_get` | [`Pool::get`], [`Pool::get_timeout`]; [`Pool::get_owned`] for a lease that does not borrow | `lease::an_owned_one_outlives_the_handle` |
-//! | `retain` | [`Pool::retire`] for all of them | `rotation::retire_now` |
+//! | `retain` | [`Pool::retire_where`]; [`Pool::retire`] for all of them | `retire_where::those_that_lie_idle_leave_before_it_returns_and_the_others_stay` |
 //! | `Object::metrics` | [`Pool::stats`], of the pool and not of each connection | `stats::states_and_counters_say_what_happened` |
 //! | `status` | [`Pool::stats`]: `max_size` is in [`Pool::settings`], `size` is `open`, `available` is `idle` | `stats::states_and_counters_say_what_happened` |
 //! | `close`, `is_closed` | [`Pool::close`], [`Pool::is_closed`], [`Pool::drain`] | `close::those_who_wait_are_woken_and_told` |
@@ -41,7 +41,7 @@
 //! | bb8 | here | test |
 //! |---|---|---|
 //! | `ManageConnection::connect` | [`Manager::connect`] | `opening::who_waits_has_min_open_of_them` |
-//! | `ManageConnection::is_valid`, `test_on_check_out` | off by default; [`Manager::on_checkout`] | `hooks_in_time::a_check_at_checkout_that_overruns_is_cut` |
+//! | `ManageConnection::is_valid`, `test_on_check_out` | [`Manager::ping`], by [`Builder::validate_after`] for a connection that has rested; [`Manager::on_checkout`] for each checkout | `validation::one_whose_ping_fails_is_closed_and_the_next_one_is_lent` |
 //! | `ManageConnection::has_broken` | [`Manager::on_return`], [`Manager::on_error`] | `verdicts::a_duplicate_key_costs_no_connection` |
 //! | `max_size`, `min_idle` | [`Builder::max_size`], [`Builder::min_idle`] | `keeping::min_idle_is_kept_beside_what_is_leased` |
 //! | `max_lifetime`, `idle_timeout`, `reaper_rate` | [`Builder::max_lifetime`], [`Builder::idle_timeout`]; no rate: a sweep runs when something is due | `life::idle_timeout_is_counted_from_the_last_use` |

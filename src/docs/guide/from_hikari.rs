@@ -13,8 +13,8 @@
 //! | `idleTimeout` | [`Builder::idle_timeout`], from 10 ms; never early, late by a second at most | `life::idle_timeout_is_counted_from_the_last_use` |
 //! | `keepaliveTime` | [`Builder::ping_interval`]; resets neither idle time nor age | `ping::a_ping_resets_no_age` |
 //! | `maxLifetime` | [`Builder::max_lifetime`], from 20 ms | `expiry::a_leased_one_leaves_when_it_is_given_back` |
-//! | the 500 ms bypass window | [`Builder::validate_after`]; [`Builder::probe_after`] for the look at its socket | `validation::one_that_has_not_lain_idle_for_so_long_is_asked_nothing` |
-//! | the 500 ms bypass window | [`Builder::validate_after`]; [`Builder::probe_after`] for the look at its socket | `validation::one_that_has_not_lain_idle_for_so_long_is_asked_nothing` |
+//! | `connectionTestQuery`, `isValid()` | seldom needed: the watch knows first; else [`Manager::ping`], by [`Builder::validate_after`] | `validation::one_whose_ping_fails_is_closed_and_the_next_one_is_lent` |
+//! | `validationTimeout` | the caller's deadline for `on_checkout`, [`Builder::ping_timeout`] for `ping`, and half of what the caller has left | `hooks_in_time::a_check_at_checkout_that_overruns_is_cut` |
 //! | the 500 ms bypass window | [`Builder::validate_after`]; [`Builder::probe_after`] for the look at its socket | `validation::one_that_has_not_lain_idle_for_so_long_is_asked_nothing` |
 //! | `minimumIdle` | [`Builder::min_idle`] | `keeping::min_idle_is_kept_beside_what_is_leased` |
 //! | `maximumPoolSize` | [`Builder::max_size`] | `storm::after_a_storm_all_is_in_its_place` |
@@ -46,7 +46,7 @@
 //! | `MaxConnLifetime`, `MaxConnLifetimeJitter` | [`Builder::max_lifetime`], less up to a tenth, drawn at birth | `seeds_others::defect_19_lifetime_jitter_is_drawn_anew_at_each_look` |
 //! | `MaxConnIdleTime` | [`Builder::idle_timeout`] | `life::idle_timeout_is_counted_from_the_last_use` |
 //! | `HealthCheckPeriod` | not needed: a sweep runs when something is due; what `min_idle` lacks is found within a second | `keeping::min_idle_is_kept_beside_what_is_leased` |
-//! | `ShouldPing`, `PingTimeout` | seldom needed: the watch knows first; else [`Builder::ping_interval`], [`Builder::ping_timeout`] | `ping::one_that_hangs_is_cut_at_its_timeout` |
+//! | `ShouldPing`, by default after 1 s of idleness; `PingTimeout` | seldom needed: the watch knows first; else [`Builder::validate_after`], [`Builder::ping_timeout`] | `validation::one_whose_ping_fails_is_closed_and_the_next_one_is_lent` |
 //! | `BeforeConnect` | the beginning of [`Manager::connect`] | `rotation::a_new_manager_opens_what_is_opened_from_now_on` |
 //! | `AfterConnect` | its end: a failure is a failed dial | `login::its_error_is_in_the_chain_of_the_callers` |
 //! | `PrepareConn`, `BeforeAcquire` | [`Manager::on_checkout`]: `Keep`, `Discard`, or `Refuse` this caller | `first_use::refuse_closes_the_connection_and_tells_this_caller_alone` |

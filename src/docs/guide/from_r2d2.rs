@@ -17,7 +17,7 @@
 //! | r2d2 | here | test |
 //! |---|---|---|
 //! | `ManageConnection::connect` | [`Manager::connect`], which is told its deadline and has to keep to it | `hanging_dials::a_dial_is_told_what_is_left` |
-//! | `ManageConnection::is_valid`, `test_on_check_out` | off by default; [`Manager::on_checkout`] runs before each checkout, within the caller's deadline | `hooks_in_time::a_check_at_checkout_that_overruns_is_cut` |
+//! | `ManageConnection::is_valid`, `test_on_check_out` | [`Manager::ping`], by [`Builder::validate_after`] for a connection that has rested; [`Manager::on_checkout`] runs before each checkout, within the caller's deadline | `validation::one_whose_ping_fails_is_closed_and_the_next_one_is_lent` |
 //! | `ManageConnection::has_broken` | [`Manager::on_return`], which is told how the use ended, and [`Manager::on_error`], which is told the error | `verdicts::a_duplicate_key_costs_no_connection` |
 //! | `Pool::builder`, `build` | [`Pool::builder`], [`Builder::build`]: it waits for [`Builder::min_open`] connections, for 5 s, and fails with the last dial's error | `opening::in_vain_it_says_why` |
 //! | `build_unchecked` | [`Opening::Background`] or [`Opening::Lazy`] | `opening::in_the_background_the_pool_is_there_before_its_connections` |
