@@ -8,7 +8,7 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// An error that several callers are told of.
@@ -106,11 +106,26 @@ pub enum GetErrorKind {
 
 /// Why no connection was had.
 ///
-/// Small enough to travel in registers; [`GetErrorKind::Busy`] and [`GetErrorKind::Closed`] allocate nothing.
-pub struct GetError {
+/// One word; [`GetErrorKind::Busy`] and [`GetErrorKind::Closed`] allocate nothing.
+pub struct GetError(
+    /// `None`: busy, and every connection in use. Of all errors the one that may be met in a loop.
+    Option<Arc<Full>>,
+);
+
+/// An error in full.
+struct Full {
     kind: GetErrorKind,
     busy: Busy,
-    detail: Option<Box<Detail>>,
+    detail: Option<Detail>,
+}
+
+/// Those that are always the same, made once in the life of a process.
+static CLOSED: LazyLock<Arc<Full>> = LazyLock::new(|| plain(GetErrorKind::Closed, Busy::InUse));
+static NONE_OPEN: LazyLock<Arc<Full>> = LazyLock::new(|| plain(GetErrorKind::Busy, Busy::NoneOpen));
+static PAUSED: LazyLock<Arc<Full>> = LazyLock::new(|| plain(GetErrorKind::Busy, Busy::Paused));
+
+fn plain(kind: GetErrorKind, busy: Busy) -> Arc<Full> {
+    Arc::new(Full { kind, busy, detail: None })
 }
 
 /// What "busy" means.
@@ -138,74 +153,90 @@ pub(crate) struct Detail {
 
 impl GetError {
     pub(crate) fn closed() -> Self {
-        GetError { kind: GetErrorKind::Closed, busy: Busy::InUse, detail: None }
+        GetError(Some(Arc::clone(&CLOSED)))
     }
 
     pub(crate) fn busy(busy: Busy) -> Self {
-        GetError { kind: GetErrorKind::Busy, busy, detail: None }
+        GetError(match busy {
+            Busy::InUse => None,
+            Busy::NoneOpen => Some(Arc::clone(&NONE_OPEN)),
+            Busy::Paused => Some(Arc::clone(&PAUSED)),
+        })
     }
 
     #[cold]
     pub(crate) fn detailed(kind: GetErrorKind, detail: Detail) -> Self {
-        GetError { kind, busy: Busy::InUse, detail: Some(Box::new(detail)) }
+        GetError(Some(Arc::new(Full { kind, busy: Busy::InUse, detail: Some(detail) })))
+    }
+
+    /// What is busy, of a `Busy` one.
+    fn busy_how(&self) -> Option<Busy> {
+        match &self.0 {
+            None => Some(Busy::InUse),
+            Some(full) => (full.kind == GetErrorKind::Busy).then_some(full.busy),
+        }
+    }
+
+    fn detail(&self) -> Option<&Detail> {
+        self.0.as_ref().and_then(|full| full.detail.as_ref())
     }
 
     /// What went wrong, to match on.
     pub fn kind(&self) -> GetErrorKind {
-        self.kind
+        self.0.as_ref().map_or(GetErrorKind::Busy, |full| full.kind)
     }
 
     /// How long the caller waited.
     pub fn waited(&self) -> Duration {
-        self.detail.as_ref().map_or(Duration::ZERO, |detail| detail.waited)
+        self.detail().map_or(Duration::ZERO, |detail| detail.waited)
     }
 
     /// Connections that were open, where the error tells of them: not of a `Closed` one, and of a `Busy` one only that there were none.
     pub fn open(&self) -> Option<usize> {
-        self.detail.as_ref().map(|detail| detail.open).or((self.busy == Busy::NoneOpen).then_some(0))
+        self.detail().map(|detail| detail.open).or((self.busy_how() == Some(Busy::NoneOpen)).then_some(0))
     }
 
     /// Of these, idle by then: an idle one may have come too late, or be on its way to another caller. Not of a `Busy` or `Closed` error.
     pub fn idle(&self) -> Option<usize> {
-        self.detail.as_ref().map(|detail| detail.idle)
+        self.detail().map(|detail| detail.idle)
     }
 
     /// Connections that had left the pool and were not closed yet, where the error tells of them.
     pub fn closing(&self) -> Option<usize> {
-        self.detail.as_ref().map(|detail| detail.closing)
+        self.detail().map(|detail| detail.closing)
     }
 
     /// Whether the pool was paused.
     pub fn is_paused(&self) -> bool {
-        self.busy == Busy::Paused || self.detail.as_ref().is_some_and(|detail| detail.paused)
+        self.busy_how() == Some(Busy::Paused) || self.detail().is_some_and(|detail| detail.paused)
     }
 
     /// Dials that were under way, and for how long the oldest of them had been.
     pub fn opening(&self) -> Option<(usize, Duration)> {
-        self.detail.as_ref().map(|detail| (detail.opening, detail.oldest_dial.unwrap_or_default()))
+        self.detail().map(|detail| (detail.opening, detail.oldest_dial.unwrap_or_default()))
     }
 
     /// Callers that were waiting, this one not included.
     pub fn waiting(&self) -> Option<usize> {
-        self.detail.as_ref().map(|detail| detail.waiting)
+        self.detail().map(|detail| detail.waiting)
     }
 
     /// Connections that the caller's own thread held.
     pub fn held_by_this_thread(&self) -> Option<usize> {
-        self.detail.as_ref().map(|detail| detail.held_here)
+        self.detail().map(|detail| detail.held_here)
     }
 
     /// The last dial's error, where the pool knows of one: also the `source()`, here in a form that can be kept.
     pub fn cause(&self) -> Option<Cause> {
-        self.detail.as_ref().and_then(|detail| detail.cause.clone())
+        self.detail().and_then(|detail| detail.cause.clone())
     }
 }
 
 impl fmt::Debug for GetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("GetError");
-        debug.field("kind", &self.kind);
-        if let Some(detail) = &self.detail {
+        debug.field("kind", &self.kind());
+        if let Some(detail) = self.detail() {
             debug.field("detail", detail);
         }
         debug.finish()
@@ -232,9 +263,9 @@ impl fmt::Display for Detail {
 impl fmt::Display for GetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let none = Detail::default();
-        let detail = self.detail.as_deref().unwrap_or(&none);
-        match self.kind {
-            GetErrorKind::Busy => f.write_str(match self.busy {
+        let detail = self.detail().unwrap_or(&none);
+        match self.kind() {
+            GetErrorKind::Busy => f.write_str(match self.0.as_ref().map_or(Busy::InUse, |full| full.busy) {
                 Busy::InUse => "every connection is in use",
                 Busy::NoneOpen => "no connection is open yet",
                 Busy::Paused => "the pool is paused",
@@ -268,7 +299,7 @@ impl fmt::Display for GetError {
 
 impl Error for GetError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let cause = self.detail.as_ref()?.cause.as_deref()?;
+        let cause = self.detail()?.cause.as_deref()?;
         Some(cause as &(dyn Error + 'static))
     }
 }
@@ -276,7 +307,7 @@ impl Error for GetError {
 impl From<GetError> for io::Error {
     /// Busy becomes `WouldBlock`, TimedOut `TimedOut`, Down `NotConnected`, Refused `ResourceBusy`, Closed `BrokenPipe`.
     fn from(error: GetError) -> io::Error {
-        let kind = match error.kind {
+        let kind = match error.kind() {
             GetErrorKind::Busy => io::ErrorKind::WouldBlock,
             GetErrorKind::TimedOut => io::ErrorKind::TimedOut,
             GetErrorKind::Down => io::ErrorKind::NotConnected,

@@ -8,9 +8,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::resident::Resident;
+use crate::engine::checkout::Hit;
 use crate::error::UseError;
-use crate::lockfree::bag::{Claim, Slot};
+use crate::lockfree::bag::Claim;
 use crate::lockfree::bits::Notes;
 use crate::manager::{Manager, Outcome};
 
@@ -97,26 +97,36 @@ use crate::manager::{Manager, Outcome};
 /// Functions of the lease itself are not methods (`Lease::discard(lease)`), so that they hide none of the connection's.
 #[must_use = "the connection goes back as soon as its lease is dropped"]
 pub struct Lease<'p, M: Manager> {
-    pool: Holder<'p, M>,
-    /// `None` only once it was discarded or detached.
-    claim: Option<Claim>,
-    condemned: bool,
-    failed: bool,
+    hold: Hold<'p, M>,
     /// A lease is to threads what the connection is.
     _connection: PhantomData<M::Connection>,
+}
+
+/// What a lease is made of. The same twice rather than a pool that may be the one or the other: so the tag lies beside the claim, and
+/// a lease is two words.
+enum Hold<'p, M: Manager> {
+    Borrowed { said: Said, claim: Option<Claim>, pool: &'p Engine<M> },
+    Owned { said: Said, claim: Option<Claim>, pool: Arc<Engine<M>> },
+}
+
+/// What its user has said of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Said {
+    Nothing,
+    Failed,
+    Condemned,
 }
 
 /// A lease for the time of one closure: no more than `with` needs, so that it stays in registers.
 pub(crate) struct Loan<'p, M: Manager> {
     pool: &'p Engine<M>,
-    slot: &'p Slot<Resident<M>>,
-    claim: Option<Claim>,
+    hit: Option<Hit<'p, M>>,
 }
 
 impl<'p, M: Manager> Loan<'p, M> {
     #[inline(always)]
-    pub(crate) fn new(pool: &'p Engine<M>, claim: Claim) -> Self {
-        Loan { pool, slot: pool.slot(&claim), claim: Some(claim) }
+    pub(crate) fn new(pool: &'p Engine<M>, hit: Hit<'p, M>) -> Self {
+        Loan { pool, hit: Some(hit) }
     }
 
     /// Lends the connection to `f`, and ends.
@@ -125,122 +135,122 @@ impl<'p, M: Manager> Loan<'p, M> {
         mut self,
         f: impl FnOnce(&mut M::Connection) -> Result<T, E>,
     ) -> Result<T, UseError<E>> {
-        let result = match &mut self.claim {
-            Some(claim) => f(connection_mut(self.slot, claim)),
-            None => unreachable!("a loan has its connection until it ends"),
-        };
-        let claim = self.claim.take();
-        match result {
+        let Some(hit) = &mut self.hit else { unreachable!("a loan has its connection until it ends") };
+        match f(&mut hit.slot.resident_mut(&mut hit.claim).connection) {
             Ok(value) => {
-                if let Some(claim) = claim {
-                    self.pool.check_in(claim, self.slot, Outcome::Done);
-                }
+                self.end();
                 Ok(value)
             }
-            Err(error) => {
-                if let Some(claim) = claim {
-                    self.pool.check_in_failed(claim, self.slot, &error);
-                }
-                Err(UseError::Use(error))
-            }
+            Err(error) => Err(UseError::Use(self.fail(error))),
         }
     }
+
+    #[inline(always)]
+    fn end(&mut self) {
+        if let Some(hit) = self.hit.take() {
+            self.pool.check_in(hit, Outcome::Done);
+        }
+    }
+
+    #[inline(always)]
+    fn fail<E: 'static>(&mut self, error: E) -> E {
+        match self.hit.take() {
+            Some(hit) => fail(self.pool, hit, error),
+            None => error,
+        }
+    }
+}
+
+/// The error by value: if it had an address in the hot path, the closure's result would live in memory.
+#[cold]
+#[inline(never)]
+fn fail<M: Manager, E: 'static>(pool: &Engine<M>, hit: Hit<'_, M>, error: E) -> E {
+    pool.check_in_failed(hit, &error);
+    error
 }
 
 impl<M: Manager> Drop for Loan<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(claim) = self.claim.take() {
+        if let Some(hit) = self.hit.take() {
             // Not ended, so the closure unwinds.
-            self.pool.check_in_panicked(claim, self.slot);
+            self.pool.check_in_panicked(hit);
         }
     }
 }
 
-#[inline(always)]
-fn connection_mut<'a, M: Manager>(slot: &'a Slot<Resident<M>>, claim: &'a mut Claim) -> &'a mut M::Connection {
-    &mut slot.resident_mut(claim).connection
-}
-
-enum Holder<'p, M: Manager> {
-    Borrowed(&'p Engine<M>),
-    Owned(Arc<Engine<M>>),
-}
-
-impl<M: Manager> Deref for Holder<'_, M> {
-    type Target = Engine<M>;
-
-    #[inline]
-    fn deref(&self) -> &Engine<M> {
+impl<M: Manager> Hold<'_, M> {
+    #[inline(always)]
+    fn parts(&self) -> (Said, &Option<Claim>, &Engine<M>) {
         match self {
-            Holder::Borrowed(shared) => shared,
-            Holder::Owned(shared) => shared,
+            Hold::Borrowed { said, claim, pool } => (*said, claim, pool),
+            Hold::Owned { said, claim, pool } => (*said, claim, pool),
         }
+    }
+
+    #[inline(always)]
+    fn parts_mut(&mut self) -> (&mut Said, &mut Option<Claim>, &Engine<M>) {
+        match self {
+            Hold::Borrowed { said, claim, pool } => (said, claim, pool),
+            Hold::Owned { said, claim, pool } => (said, claim, pool),
+        }
+    }
+
+    fn say(&mut self, what: Said) {
+        let (said, ..) = self.parts_mut();
+        *said = what.max(*said);
+    }
+
+    /// Takes what it has to end with, once.
+    fn end<R>(&mut self, with: impl FnOnce(&Engine<M>, Claim, Said) -> R) -> Option<R> {
+        let (said, claim, pool) = self.parts_mut();
+        claim.take().map(|claim| with(pool, claim, *said))
     }
 }
 
 impl<'p, M: Manager> Lease<'p, M> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn borrowed(pool: &'p Engine<M>, claim: Claim) -> Self {
-        Lease::new(Holder::Borrowed(pool), claim)
+        Lease { hold: Hold::Borrowed { said: Said::Nothing, claim: Some(claim), pool }, _connection: PhantomData }
     }
 
+    #[inline(always)]
     pub(crate) fn owned(pool: Arc<Engine<M>>, claim: Claim) -> Lease<'static, M> {
-        Lease::new(Holder::Owned(pool), claim)
-    }
-
-    #[inline]
-    fn new(pool: Holder<'_, M>, claim: Claim) -> Lease<'_, M> {
-        Lease { pool, claim: Some(claim), condemned: false, failed: false, _connection: PhantomData }
+        Lease { hold: Hold::Owned { said: Said::Nothing, claim: Some(claim), pool }, _connection: PhantomData }
     }
 
     /// The use has returned this error, and ends.
     pub(crate) fn end_failed(mut self, error: &dyn Any) {
-        if !self.condemned
-            && let Some(claim) = self.claim.take()
-        {
-            let slot = self.pool.slot(&claim);
-            self.pool.check_in_failed(claim, slot, error);
-        }
+        self.hold.end(|pool, claim, said| match said {
+            Said::Condemned => pool.check_in_condemned(claim),
+            Said::Nothing | Said::Failed => pool.check_in_failed(pool.hit(claim), error),
+        });
     }
 
-    /// The use has ended well, unless it was said to have failed.
+    /// The use has ended well, unless its user has said something else.
     pub(crate) fn end(mut self) {
-        if let Some(claim) = self.claim.take() {
-            if self.condemned {
-                self.pool.check_in_condemned(claim);
-            } else {
-                self.pool.check_in_lease(claim, self.outcome());
-            }
-        }
-    }
-
-    fn outcome(&self) -> Outcome {
-        if self.failed { Outcome::Failed } else { Outcome::Done }
+        self.hold.end(check_in);
     }
 
     /// Says that the use has failed: when the lease ends, [`Manager::on_return`] is told so, by whose default the connection is
     /// closed. For what a dropped lease does not say by itself: `get()` and a `?` out of the function look like a use that ended well.
     pub fn fail(lease: &mut Self) {
-        lease.failed = true;
+        lease.hold.say(Said::Failed);
     }
 
     /// Ends the lease and has the connection closed, whatever `on_return` would say. Another is opened when one is needed.
     pub fn discard(mut lease: Self) {
-        lease.condemned = true;
+        lease.hold.say(Said::Condemned);
     }
 
     /// Has the connection closed when the lease ends, however it is used until then.
     pub fn condemn(lease: &mut Self) {
-        lease.condemned = true;
+        lease.hold.say(Said::Condemned);
     }
 
     /// Takes the connection out of the pool for good. Its permit is free at once; its watch ends; nobody closes it but you.
     pub fn detach(mut lease: Self) -> M::Connection {
-        match lease.claim.take() {
-            Some(claim) => lease.pool.detach(claim),
-            None => unreachable!("a lease has its connection until it ends"),
-        }
+        lease.hold.end(|pool, claim, _| pool.detach(claim)).unwrap_or_else(|| ended())
     }
 
     /// Whether the watch has seen the peer hang up. Not true of a lease that the pool itself has cut short.
@@ -251,7 +261,8 @@ impl<'p, M: Manager> Lease<'p, M> {
     /// The caller's own read may know of the hang-up before the reactor does. One load; a connection that nobody watches never looks
     /// stale.
     pub fn stale(lease: &Self) -> bool {
-        let notes = lease.claim.as_ref().map(|claim| lease.pool.slot(claim).notes());
+        let (_, claim, pool) = lease.hold.parts();
+        let notes = claim.as_ref().map(|claim| pool.slot(claim).notes());
         notes.is_some_and(|notes| notes.has(Notes::DEAD) && !notes.has(Notes::CUT))
     }
 }
@@ -261,9 +272,9 @@ impl<M: Manager> Deref for Lease<'_, M> {
 
     #[inline]
     fn deref(&self) -> &M::Connection {
-        match &self.claim {
-            Some(claim) => &self.pool.slot(claim).resident(claim).connection,
-            None => unreachable!("a lease has its connection until it ends"),
+        match self.hold.parts() {
+            (_, Some(claim), pool) => &pool.slot(claim).resident(claim).connection,
+            (_, None, _) => ended(),
         }
     }
 }
@@ -271,24 +282,60 @@ impl<M: Manager> Deref for Lease<'_, M> {
 impl<M: Manager> DerefMut for Lease<'_, M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Connection {
-        match &mut self.claim {
-            Some(claim) => connection_mut(self.pool.slot(claim), claim),
-            None => unreachable!("a lease has its connection until it ends"),
+        match self.hold.parts_mut() {
+            (_, Some(claim), pool) => &mut pool.slot(claim).resident_mut(claim).connection,
+            (_, None, _) => ended(),
         }
     }
 }
 
+#[cold]
+fn ended() -> ! {
+    unreachable!("a lease has its connection until it ends")
+}
+
 impl<M: Manager> Drop for Lease<'_, M> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        let Some(claim) = self.claim.take() else { return };
-        if self.condemned {
-            return self.pool.check_in_condemned(claim);
-        }
         // Also of a lease that began while its thread was unwinding, in somebody's `Drop`: whether the use inside has panicked too
         // cannot be told, and a connection is cheaper than a reply to somebody else's request.
-        let how = if std::thread::panicking() { Outcome::Panicked } else { self.outcome() };
-        self.pool.check_in_lease(claim, how);
+        if std::thread::panicking() {
+            return end_panicked(&mut self.hold);
+        }
+        // Field by field: a lease that is moved out whole is read in one piece, out of parts just written, which takes a processor longer
+        // than all the rest.
+        match &mut self.hold {
+            Hold::Borrowed { said: Said::Nothing, claim, pool } => {
+                if let Some(claim) = claim.take() {
+                    pool.check_in_lease(claim);
+                }
+            }
+            other => end_otherwise(other),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn end_panicked<M: Manager>(hold: &mut Hold<'_, M>) {
+    hold.end(|pool, claim, said| match said {
+        Said::Condemned => pool.check_in_condemned(claim),
+        Said::Nothing | Said::Failed => pool.check_in_lease_slow(claim, Outcome::Panicked),
+    });
+}
+
+/// Of a lease that owns its pool, or whose user has said something.
+#[inline(never)]
+fn end_otherwise<M: Manager>(hold: &mut Hold<'_, M>) {
+    hold.end(check_in);
+}
+
+#[inline(always)]
+fn check_in<M: Manager>(pool: &Engine<M>, claim: Claim, said: Said) {
+    match said {
+        Said::Nothing => pool.check_in_lease(claim),
+        Said::Failed => pool.check_in_lease_slow(claim, Outcome::Failed),
+        Said::Condemned => pool.check_in_condemned(claim),
     }
 }
 
@@ -298,9 +345,10 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Lease");
-        if self.claim.is_some() {
+        let (said, claim, _) = self.hold.parts();
+        if claim.is_some() {
             debug.field("connection", &**self);
         }
-        debug.field("condemned", &self.condemned).finish()
+        debug.field("condemned", &(said == Said::Condemned)).finish()
     }
 }

@@ -51,11 +51,8 @@ impl<M: Manager> Pool<M> {
     /// returns: an `io::Error`, a boxed error, `anyhow`'s.
     #[inline]
     pub fn with<T, E: 'static>(&self, f: impl FnOnce(&mut M::Connection) -> Result<T, E>) -> Result<T, UseError<E>> {
-        let claim = match self.engine.check_out_at_once() {
-            Ok(claim) => claim,
-            Err(miss) => self.engine.check_out_after(miss, Patience::Usual).map_err(UseError::Get)?,
-        };
-        Loan::new(&self.engine, claim).lend(f)
+        let hit = self.engine.check_out(Patience::Usual).map_err(UseError::Get)?;
+        Loan::new(&self.engine, hit).lend(f)
     }
 
     /// The same, waiting up to `limit`. Zero means not to wait.
@@ -67,8 +64,8 @@ impl<M: Manager> Pool<M> {
         limit: Duration,
         f: impl FnOnce(&mut M::Connection) -> Result<T, E>,
     ) -> Result<T, UseError<E>> {
-        let claim = self.engine.check_out(Patience::Only(limit)).map_err(UseError::Get)?;
-        Loan::new(&self.engine, claim).lend(f)
+        let hit = self.engine.check_out(Patience::Only(limit)).map_err(UseError::Get)?;
+        Loan::new(&self.engine, hit).lend(f)
     }
 
     /// Runs `f` with a lease, for a closure that needs more than the connection: [`Lease::stale`], [`Lease::condemn`], [`Lease::fail`].
@@ -97,20 +94,20 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     /// `TimedOut`, `Down`, `Refused`, `Closed`: see [`GetErrorKind`](crate::GetErrorKind).
-    #[inline]
+    #[inline(always)]
     pub fn get(&self) -> Result<Lease<'_, M>, GetError> {
-        let claim = self.engine.check_out(Patience::Usual)?;
-        Ok(Lease::borrowed(&self.engine, claim))
+        let hit = self.engine.check_out(Patience::Usual)?;
+        Ok(Lease::borrowed(&self.engine, hit.claim))
     }
 
     /// The same, waiting up to `limit`. Zero means not to wait, as [`try_get`](Pool::try_get).
     ///
     /// # Errors
     /// As for [`get`](Pool::get).
-    #[inline]
+    #[inline(always)]
     pub fn get_timeout(&self, limit: Duration) -> Result<Lease<'_, M>, GetError> {
-        let claim = self.engine.check_out(Patience::Only(limit))?;
-        Ok(Lease::borrowed(&self.engine, claim))
+        let hit = self.engine.check_out(Patience::Only(limit))?;
+        Ok(Lease::borrowed(&self.engine, hit.claim))
     }
 
     /// Takes a connection if one is idle in any shard; never waits and never dials. With room to grow, it asks for one dial in
@@ -118,7 +115,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     /// `Busy`, which allocates nothing, or `Closed`; `Refused` where the manager's `on_checkout` refuses.
-    #[inline]
+    #[inline(always)]
     pub fn try_get(&self) -> Result<Lease<'_, M>, GetError> {
         self.get_timeout(Duration::ZERO)
     }
@@ -129,8 +126,8 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     /// As for [`get`](Pool::get).
     pub fn get_owned(&self) -> Result<Lease<'static, M>, GetError> {
-        let claim = self.engine.check_out(Patience::Usual)?;
-        Ok(Lease::<M>::owned(Arc::clone(&self.engine), claim))
+        let hit = self.engine.check_out(Patience::Usual)?;
+        Ok(Lease::<M>::owned(Arc::clone(&self.engine), hit.claim))
     }
 
     /// The same, waiting up to `limit`. Zero means not to wait.
@@ -138,8 +135,8 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     /// As for [`get`](Pool::get).
     pub fn get_owned_timeout(&self, limit: Duration) -> Result<Lease<'static, M>, GetError> {
-        let claim = self.engine.check_out(Patience::Only(limit))?;
-        Ok(Lease::<M>::owned(Arc::clone(&self.engine), claim))
+        let hit = self.engine.check_out(Patience::Only(limit))?;
+        Ok(Lease::<M>::owned(Arc::clone(&self.engine), hit.claim))
     }
 
     /// The same without waiting, as [`try_get`](Pool::try_get).

@@ -10,7 +10,7 @@ use crate::effort::Effort;
 use crate::lockfree::idle::IdleStacks;
 use crate::stacks::{self, Epoch, IdleSet, Tagged};
 use crate::support::connections::Nowhere;
-use crate::support::rivals::{self, Locked, Queued, Rival, ThreadLocal, TwoRmws};
+use crate::support::rivals::{self, Leasing, Locked, Queued, Rival, ThreadLocal, TwoRmws};
 use crate::support::rounds::{Contender, Crew, interleave};
 use crate::table::{Section, Target};
 
@@ -19,6 +19,7 @@ const ROUND: Duration = Duration::from_millis(3);
 
 const FLOOR: &str = "two bare locked RMWs";
 const COREPOOL: &str = "corepool";
+const LEASE: &str = "corepool, `get` and drop";
 const OPOOL: &str = "opool";
 const R2D2: &str = "r2d2 without test";
 
@@ -36,12 +37,14 @@ fn using<'a>(name: &str, effort: Effort, threads: usize, pool: &'a impl Rival<u6
 pub(crate) fn checkout(effort: Effort) -> Section {
     let (floor, own) = (TwoRmws::new(), ThreadLocal);
     let corepool = rivals::corepool(Nowhere, 4);
+    let leasing = Leasing(&corepool);
     let (opool, queue, locked) = (rivals::opool(Nowhere, 4), Queued::new(&Nowhere, 4), Locked::new(&Nowhere, 4));
     let (r2d2, tested) = (rivals::r2d2(Nowhere, 4, false), rivals::r2d2(Nowhere, 4, true));
     let contenders = vec![
         using("thread-local take and put", effort, 1, &own),
         using(FLOOR, effort, 1, &floor),
         using(COREPOOL, effort, 1, &corepool),
+        using(LEASE, effort, 1, &leasing),
         using(OPOOL, effort, 1, &opool),
         using("ArrayQueue as a pool", effort, 1, &queue),
         using("Mutex<Vec> + Condvar", effort, 1, &locked),
@@ -57,20 +60,26 @@ pub(crate) fn checkout(effort: Effort) -> Section {
     section.row(
         "with_vs_floor",
         ratio(FLOOR),
-        Target::AtMost(1.3),
+        Target::AtMost(1.4),
         "a checkout costs little more than agreeing with other cores at all does",
+    );
+    section.row(
+        "get_vs_floor",
+        rounds.ratio(LEASE, FLOOR, 0),
+        Target::AtMost(2.3),
+        "nor does a lease, which may travel, and whose end finds its own way",
     );
     section.row(
         "with_vs_r2d2",
         ratio(R2D2),
-        Target::AtMost(0.1),
+        Target::AtMost(0.05),
         "calls that only take and return a connection, beside r2d2's",
     );
     section.row(
         "with_vs_opool",
         ratio(OPOOL),
-        Target::AtMost(1.3),
-        "an object pool that watches nothing and cannot wait costs the same",
+        Target::AtMost(0.9),
+        "an object pool that watches nothing and cannot wait costs more",
     );
     section
 }

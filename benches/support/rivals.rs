@@ -51,6 +51,19 @@ impl<E: Endpoint> Rival<E::Connection> for Pool<Framed<E>> {
     }
 }
 
+/// The same pool, by a lease instead of a closure.
+pub(crate) struct Leasing<'a, E: Endpoint>(pub(crate) &'a Pool<Framed<E>>);
+
+impl<E: Endpoint> Rival<E::Connection> for Leasing<'_, E> {
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&mut E::Connection) -> R) -> R {
+        match self.0.get() {
+            Ok(mut lease) => f(&mut lease),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 // ---- r2d2 --------------------------------------------------------------------------------------------------------------------
 
 /// r2d2 with `min_open` = `max_size`, which keeps it from dialing; `test` is its `test_on_check_out`, which it ships with.

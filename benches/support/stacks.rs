@@ -63,12 +63,13 @@ impl IdleSet for IdleStacks {
 
     #[inline]
     fn take(&self) -> Option<SlotId> {
-        IdleStacks::take(self, 0)
+        self.take_top(0).map(|(slot, _)| slot).or_else(|| IdleStacks::take(self, 0))
     }
 
     #[inline]
     fn give(&self, slot: SlotId) {
-        self.publish(0, slot).expect("nobody waits");
+        let place = self.place_near(slot, 0).unwrap_or_else(|| self.place(slot, 0));
+        place.publish(slot).expect("nobody waits");
     }
 }
 

@@ -1,7 +1,9 @@
-//! The idle stacks by themselves: take, give and removal, without anybody waiting.
+//! The idle stacks by themselves: take, give and removal, without anybody waiting; and each of them once more as the hot path does it,
+//! which tries the slot given last, and gives by what its take has left in the word.
 
 use crate::lockfree::bag::Limits;
-use crate::rig::{NO_DIALS, Rig, beside, two_threads};
+use crate::lockfree::bits::Notes;
+use crate::rig::{AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, beside, two_threads};
 
 /// Without it a taker would use a connection in a state from before its last user's work (E1).
 #[test]
@@ -132,6 +134,100 @@ fn landing_publishes_the_connection_to_take() {
         dialer.join().unwrap();
         rig.at_rest();
         taken
+    });
+    assert_eq!(seen, [false, true]);
+}
+
+// ---- the hot path ----------------------------------------------------------------------------------------------------------------
+
+/// Without it a taker who tries the one given last would use it in a state from before its last user's work (E1).
+#[test]
+fn top_is_taken_as_its_giver_left_it() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 1, NO_DIALS);
+        let giver = beside(&rig, |rig| rig.take_top(0).map(|(claim, place)| rig.give_back(claim, place)).is_some());
+        let mine = rig.take_top(0).map(|(claim, place)| {
+            let uses = rig.uses(&claim);
+            rig.give_back(claim, place);
+            uses
+        });
+        let given = giver.join().unwrap();
+        rig.at_rest();
+        (given, mine)
+    });
+    assert_eq!(seen, [(false, Some(0)), (true, None), (true, Some(0)), (true, Some(1))]);
+}
+
+/// Without it a hint that is wrong by now, or a look that is, would lease one connection twice.
+#[test]
+fn top_against_removal() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 1, NO_DIALS);
+        let slot = rig.must_take(0);
+        let number = slot.slot();
+        rig.give(slot, 0);
+        let reactor = beside(&rig, move |rig| rig.bag.remove(number).map(|claim| rig.give(claim, 0)).is_some());
+        let taken = rig.take_top(0).map(|(claim, place)| rig.give_back(claim, place)).is_some();
+        let removed = reactor.join().unwrap();
+        rig.at_rest();
+        (taken, removed)
+    });
+    assert_eq!(seen, [(false, true), (true, false), (true, true)]);
+}
+
+/// Without it a return that guesses would wipe out what its neighbours have done since its take: given, and taken, so that the word may
+/// look as it did.
+#[test]
+fn a_return_by_an_old_guess_against_a_neighbour() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(1, 2, NO_DIALS);
+        let (top, place) = rig.take_top(0).expect("two are idle");
+        let neighbour = beside(&rig, |rig| {
+            let claim = rig.must_take(0);
+            rig.give(claim, 0);
+            rig.bag.take(0).map(|claim| rig.give(claim, 0)).is_some()
+        });
+        rig.give_back(top, place);
+        let again = neighbour.join().unwrap();
+        rig.at_rest();
+        assert_eq!(rig.idle(), 2);
+        again
+    });
+    assert_eq!(seen, [true]);
+}
+
+/// Without it a return that guesses from before the announcement would pass the waiter by (E4).
+#[test]
+fn announcement_against_a_return_by_an_old_guess() {
+    for handoff_after in [AT_ONCE, NEVER_DUE] {
+        two_threads(move || {
+            let rig = Rig::new(1, 1, Limits { handoff_after, ..NO_DIALS });
+            let (claim, place) = rig.take_top(0).expect("it is idle");
+            let waiter = beside(&rig, |rig| rig.wait_and_give(0, Patience::Endless));
+            rig.give_back(claim, place);
+            assert_eq!(waiter.join().unwrap(), Got::Granted);
+            rig.at_rest();
+        });
+    }
+}
+
+/// Without it a note would be missed by a return whose guess proves right, since the removal that came between has changed no bit (E2);
+/// or be looked for in another shard than the one that the return was to.
+#[test]
+fn dead_note_against_a_return_by_an_old_guess() {
+    let seen = two_threads(|| {
+        let rig = Rig::new(2, 1, NO_DIALS);
+        let claim = rig.must_take(0);
+        let life = rig.life(&claim);
+        rig.give(claim, 1);
+        let reactor = beside(&rig, move |rig| rig.bag.dismiss(life, Notes::DEAD).map(|duty| rig.carry(duty)).is_some());
+        if let Some((claim, place)) = rig.take_top(1) {
+            rig.give_back(claim, place);
+        }
+        let dismissed = reactor.join().unwrap();
+        rig.at_rest();
+        assert_eq!(rig.open(), 0);
+        dismissed
     });
     assert_eq!(seen, [false, true]);
 }

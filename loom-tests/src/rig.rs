@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use loom::thread::JoinHandle;
 
-use crate::lockfree::bag::{Bag, Barred, Claim, Duty, Fate, Limits, Permit, Seat};
+use crate::lockfree::bag::{Bag, Barred, Claim, Duty, Fate, Limits, Permit, Place, Seat};
 use crate::lockfree::bits::{Life, Notes};
 use crate::sync::Nap;
 
@@ -229,6 +229,20 @@ impl Rig {
     /// Takes what must be idle in `shard`.
     pub(crate) fn must_take(&self, shard: usize) -> Claim {
         self.bag.take(shard).expect("an idle connection could not be had")
+    }
+
+    /// Takes the one given last to `shard`, as the hot path does, and remembers its place.
+    pub(crate) fn take_top(&self, shard: usize) -> Option<(Claim, Place<'_>)> {
+        self.bag.take_top(shard)
+    }
+
+    /// Uses a connection and returns it to its place, as the hot path does.
+    pub(crate) fn give_back(&self, mut claim: Claim, place: Place<'_>) {
+        self.touch(&mut claim);
+        let slot = self.bag.slot(claim.slot());
+        if let Err(unsettled) = self.bag.give_at_once(claim, slot, place) {
+            self.carry(self.bag.give_after(unsettled, clock));
+        }
     }
 
     /// Takes a connection that may be used, wherever one is; those with a note against them are evicted on the way.

@@ -1,7 +1,8 @@
 //! The callers' way in and out: from an idle connection to a lease and back.
 //!
-//! The fast path, both ways: the core's shard, one locked read-modify-write on its word, one look at the notes. No clock, no system call,
-//! no allocation. Everything else is `#[cold]`: a note to act on, a shard that is empty, somebody who waits.
+//! The fast path, both ways: the core's shard, one locked read-modify-write on its word, one look at the notes. No clock, no system call
+//! but the look at a socket that is to be probed, no allocation. Everything else is `#[cold]` and out of line: another note to act on, a
+//! shard that is empty, somebody who waits.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -11,78 +12,112 @@ use super::inspection::Taken;
 use super::patience::{Patience, Times};
 use super::resident::{Resident, Unfit, Withheld};
 use crate::error::GetError;
-use crate::lockfree::bag::{Claim, Slot};
+use crate::lockfree::bag::{Claim, Place, Slot, Unsettled};
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::os::clock;
 use crate::os::thread;
 
-/// Why the fast path has no connection for its caller.
-#[derive(Debug)]
-pub(crate) enum Miss {
-    /// None is idle in this core's shard.
-    Nothing,
-    /// Something is noted of the one that it took.
+/// A connection that its caller may use.
+pub(crate) struct Hit<'a, M: Manager> {
+    pub(crate) claim: Claim,
+    pub(crate) slot: &'a Slot<Resident<M>>,
+    /// Where it goes back to.
+    pub(crate) place: Place<'a>,
+}
+
+/// Why what was taken is not lent at once.
+enum Unlent {
+    /// Something is noted of it.
     Noted(Claim),
-    /// The manager does not let the caller have the one that it took.
+    /// The manager does not let the caller have it.
     Withheld(Claim, Withheld),
 }
 
 impl<M: Manager> Engine<M> {
     // ---- in ----------------------------------------------------------------------------------------------------------------
 
-    /// Takes a connection for a caller: at once, or else the long way.
-    #[inline]
-    pub(crate) fn check_out(&self, patience: Patience) -> Result<Claim, GetError> {
-        self.check_out_at_once().or_else(|miss| self.check_out_after(miss, patience))
+    /// Takes a connection for a caller: one of this core's shard that nothing is known against, or else the long way.
+    // Each long way is called from where it begins, and its result, which comes back in memory, is looked at in one place: to gather first
+    // why one is gone, or to let a hit come from here or there, would keep both in memory on the short way too.
+    #[inline(always)]
+    pub(crate) fn check_out(&self, patience: Patience) -> Result<Hit<'_, M>, GetError> {
+        let shard = self.here();
+        let checked_out = match (thread::known(), self.bag.take_top(shard)) {
+            (_, None) => self.check_out_elsewhere(shard, patience),
+            (None, Some((claim, _))) => self.check_out_taken(claim, patience),
+            (Some(thread), Some((claim, place))) => match self.lend(claim, thread) {
+                Ok((claim, slot)) => return Ok(Hit { claim, slot, place }),
+                Err(Unlent::Noted(claim)) => self.check_out_noted(claim, patience),
+                Err(Unlent::Withheld(claim, withheld)) => self.check_out_withheld(claim, withheld, patience),
+            },
+        };
+        match checked_out {
+            Ok(claim) => Ok(self.hit(claim)),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Takes a connection of this core's shard that nothing is known against.
-    // Apart from the long way, whose result comes back in memory: so that here the claim travels in a register.
+    /// Lends what was just taken, unless something speaks against it.
     #[inline(always)]
-    pub(crate) fn check_out_at_once(&self) -> Result<Claim, Miss> {
-        let Some(mut claim) = self.bag.take_home(self.here()) else { return Err(Miss::Nothing) };
+    fn lend(&self, mut claim: Claim, thread: u32) -> Result<(Claim, &Slot<Resident<M>>), Unlent> {
         let slot = self.bag.slot(claim.slot());
+        slot.hold(&claim, thread);
         if !slot.notes().is_clean() {
-            return Err(Miss::Noted(claim));
+            return Err(Unlent::Noted(claim));
         }
-        match self.ask_manager(&mut claim, slot) {
-            Err(withheld) => Err(Miss::Withheld(claim, withheld)),
+        match slot.resident_mut(&mut claim).judge_checkout() {
+            Err(withheld) => Err(Unlent::Withheld(claim, withheld)),
             // Noted while the manager was asked: its word is void.
-            Ok(()) if slot.notes().is_leaving() => Err(Miss::Noted(claim)),
+            Ok(()) if slot.notes().is_leaving() => Err(Unlent::Noted(claim)),
             Ok(()) => {
                 slot.begin_use(&claim);
-                Ok(claim)
+                Ok((claim, slot))
             }
         }
     }
 
-    /// The long way.
+    /// What is known of a claim that has gone a long way.
     #[cold]
-    pub(crate) fn check_out_after(&self, miss: Miss, patience: Patience) -> Result<Claim, GetError> {
-        match miss {
-            Miss::Nothing => self.check_out_slow(None, patience),
-            Miss::Noted(claim) => self.check_out_noted(claim, patience),
-            Miss::Withheld(claim, withheld) => match self.withhold(claim, withheld) {
-                Taken::Refused(cause) => Err(self.refused(cause)),
-                Taken::Fit(_) | Taken::Gone => self.check_out_slow(None, patience),
-            },
+    #[inline(never)]
+    pub(crate) fn hit(&self, claim: Claim) -> Hit<'_, M> {
+        let (slot, place) = (self.bag.slot(claim.slot()), self.bag.place(&claim));
+        Hit { claim, slot, place }
+    }
+
+    /// The one that was given last is not idle: another one, or one of another shard. To steal takes neither a clock nor the settings.
+    #[cold]
+    #[inline(never)]
+    fn check_out_elsewhere(&self, shard: usize, patience: Patience) -> Result<Claim, GetError> {
+        match self.bag.take_home(shard).or_else(|| self.steal(shard)) {
+            Some(claim) => self.check_out_taken(claim, patience),
+            None => self.check_out_slow(None, patience),
+        }
+    }
+
+    #[cold]
+    fn check_out_taken(&self, claim: Claim, patience: Patience) -> Result<Claim, GetError> {
+        match self.lend(claim, thread::number()) {
+            Ok((claim, _)) => Ok(claim),
+            Err(Unlent::Noted(claim)) => self.check_out_noted(claim, patience),
+            Err(Unlent::Withheld(claim, withheld)) => self.check_out_withheld(claim, withheld, patience),
         }
     }
 
     /// Something is noted of it. Mostly that its sockets are to be looked at, as they are on each checkout of a stream: that needs
     /// neither a clock nor the settings.
+    #[cold]
+    #[inline(never)]
     fn check_out_noted(&self, mut claim: Claim, patience: Patience) -> Result<Claim, GetError> {
         let slot = self.bag.slot(claim.slot());
         if !slot.notes().is_clean_but_for_probe() {
             return self.check_out_slow(Some(claim), patience);
         }
-        slot.hold(&claim, thread::number());
         if let Err(unfit) = slot.resident_mut(&mut claim).look_for_data() {
             self.leave_idle(claim, unfit);
             return self.check_out_slow(None, patience);
         }
-        match self.ask_manager(&mut claim, slot) {
-            Err(withheld) => self.check_out_after(Miss::Withheld(claim, withheld), patience),
+        match slot.resident_mut(&mut claim).judge_checkout() {
+            Err(withheld) => self.check_out_withheld(claim, withheld, patience),
             // Noted while it was looked at.
             Ok(()) if slot.notes().is_leaving() => self.check_out_slow(Some(claim), patience),
             Ok(()) => {
@@ -92,7 +127,17 @@ impl<M: Manager> Engine<M> {
         }
     }
 
-    /// Nothing clean in this core's own shard: look at what was taken, steal, ask for growth, wait.
+    /// The manager does not let the caller have it.
+    #[cold]
+    #[inline(never)]
+    fn check_out_withheld(&self, claim: Claim, withheld: Withheld, patience: Patience) -> Result<Claim, GetError> {
+        match self.withhold(claim, withheld) {
+            Taken::Refused(cause) => Err(self.refused(cause)),
+            Taken::Fit(_) | Taken::Gone => self.check_out_slow(None, patience),
+        }
+    }
+
+    /// Nothing clean in this core's own shard or another: look at what was taken, steal, ask for growth, wait.
     #[cold]
     fn check_out_slow(&self, taken: Option<Claim>, patience: Patience) -> Result<Claim, GetError> {
         let shard = self.here();
@@ -118,7 +163,7 @@ impl<M: Manager> Engine<M> {
         if times.waits() { self.wait(Times { in_line: true, ..times }) } else { Err(self.busy()) }
     }
 
-    /// Takes from another shard: those that share this one's L3 first, each time beginning at another one.
+    /// Takes from another shard, for a caller of this one: those that share its L3 first, each time beginning at another one.
     fn steal(&self, shard: usize) -> Option<Claim> {
         // Where a look is long, it is left out if it is known to be for nothing: callers fail fast in an outage, or beside others who wait.
         if self.bag.idle().are_many() && self.bag.is_dry() {
@@ -126,58 +171,94 @@ impl<M: Manager> Engine<M> {
         }
         let (near, far) = self.dispatch.neighbours(shard);
         let turn = self.counters.stolen(shard) as usize;
-        let claim = rotated(near, turn).chain(rotated(far, turn)).find_map(|victim| self.bag.take(victim))?;
+        let from = |shards| rotated(shards, turn).find_map(|victim| self.bag.take(victim));
+        let claim = from(near).or_else(|| from(far))?;
         self.counters.add_stolen(shard);
         if self.bag.idle().note_steal(shard) {
             self.ask();
         }
-        Some(claim)
+        Some(claim.moved_to(shard))
     }
 
     // ---- out ---------------------------------------------------------------------------------------------------------------
 
-    /// Takes back a connection that a caller has used.
+    /// Takes back a connection that a caller has used: into the shard at home where it was taken, which is not asked for again. A caller
+    /// that has moved to another core since steals it from there, and from then on it is at home here.
     #[inline(always)]
-    pub(crate) fn check_in(&self, mut claim: Claim, slot: &Slot<Resident<M>>, how: Outcome) {
+    pub(crate) fn check_in(&self, hit: Hit<'_, M>, how: Outcome) {
+        let Hit { mut claim, slot, place } = hit;
         slot.end_use(&claim);
-        let judged = slot.resident_mut(&mut claim).judge_return(how);
-        self.check_in_judged(claim, slot, judged);
+        match slot.resident_mut(&mut claim).judge_return(how) {
+            Ok(()) => self.check_in_judged(Hit { claim, slot, place }),
+            Err(unfit) => self.check_in_unfit(claim, unfit),
+        }
     }
 
     /// The same from a lease, which may come back on another thread than it was taken on.
-    #[inline]
-    pub(crate) fn check_in_lease(&self, claim: Claim, how: Outcome) {
+    #[inline(always)]
+    pub(crate) fn check_in_lease(&self, claim: Claim) {
+        let (Some(thread), Some(place)) = (thread::known(), self.bag.place_near(&claim)) else {
+            return self.check_in_lease_slow(claim, Outcome::Done);
+        };
         let slot = self.bag.slot(claim.slot());
-        slot.hold(&claim, thread::number());
-        self.check_in(claim, slot, how);
+        slot.hold(&claim, thread);
+        self.check_in(Hit { claim, slot, place }, Outcome::Done);
+    }
+
+    /// The same with another outcome, or a thread without a number, or a place farther away.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn check_in_lease_slow(&self, claim: Claim, how: Outcome) {
+        let hit = self.hit(claim);
+        hit.slot.hold(&hit.claim, thread::number());
+        self.check_in(hit, how);
     }
 
     /// The same from a use that returned this error.
-    #[inline(always)]
-    pub(crate) fn check_in_failed(&self, mut claim: Claim, slot: &Slot<Resident<M>>, error: &dyn Any) {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn check_in_failed(&self, hit: Hit<'_, M>, error: &dyn Any) {
+        let Hit { mut claim, slot, place } = hit;
         slot.end_use(&claim);
-        let judged = slot.resident_mut(&mut claim).judge_error(error);
-        self.check_in_judged(claim, slot, judged);
-    }
-
-    #[inline(always)]
-    fn check_in_judged(&self, claim: Claim, slot: &Slot<Resident<M>>, judged: Result<(), Unfit>) {
-        if judged.is_ok() && slot.notes().is_clean_but_for_probe() {
-            self.bag.give_or(claim, slot, self.here(), clock::now, |duty| self.perform(duty));
-        } else {
-            self.check_in_slow(claim, judged);
+        match slot.resident_mut(&mut claim).judge_error(error) {
+            Ok(()) => self.check_in_judged(Hit { claim, slot, place }),
+            Err(unfit) => self.check_in_unfit(claim, unfit),
         }
     }
 
-    /// It must leave, or something is noted of it.
+    #[inline(always)]
+    fn check_in_judged(&self, hit: Hit<'_, M>) {
+        let Hit { claim, slot, place } = hit;
+        if !slot.notes().is_clean_but_for_probe() {
+            self.check_in_noted(claim);
+        } else if let Err(unsettled) = self.bag.give_at_once(claim, slot, place) {
+            self.settle(unsettled);
+        }
+    }
+
+    /// Somebody waits, or a note came in.
     #[cold]
-    fn check_in_slow(&self, claim: Claim, judged: Result<(), Unfit>) {
+    #[inline(never)]
+    fn settle(&self, unsettled: Unsettled) {
+        self.perform(self.bag.give_after(unsettled, clock::now));
+    }
+
+    /// The manager, or its own stream, says that it is not to be lent again.
+    #[cold]
+    #[inline(never)]
+    fn check_in_unfit(&self, claim: Claim, unfit: Unfit) {
+        self.end_own_hold(&claim);
+        self.judge_rest(&claim, Some(unfit.why));
+        self.discard(claim, unfit);
+    }
+
+    /// Something is noted of it.
+    #[cold]
+    #[inline(never)]
+    fn check_in_noted(&self, claim: Claim) {
         self.end_own_hold(&claim);
         let notes = self.slot(&claim).notes();
-        self.judge_rest(&claim, &judged);
-        if let Err(unfit) = judged {
-            return self.discard(claim, unfit);
-        }
+        self.judge_rest(&claim, None);
         if notes.is_leaving() {
             return self.discard(claim, Unfit::new(CloseReason::Discarded));
         }
@@ -190,8 +271,8 @@ impl<M: Manager> Engine<M> {
 
     /// Takes back a connection whose user unwinds.
     #[cold]
-    pub(crate) fn check_in_panicked(&self, claim: Claim, slot: &Slot<Resident<M>>) {
-        self.check_in(claim, slot, Outcome::Panicked);
+    pub(crate) fn check_in_panicked(&self, hit: Hit<'_, M>) {
+        self.check_in(hit, Outcome::Panicked);
     }
 
     /// Takes back a connection that its user wants closed.

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crossbeam::utils::CachePadded;
+
 use crate::os::clock::nanos;
 
 /// What is counted.
@@ -25,9 +27,10 @@ const COUNTS: usize = Count::HoldsExceeded as usize + 1;
 /// The counters of a pool and of each of its shards.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    counts: [AtomicU64; COUNTS],
-    /// Uses by each shard's callers that were served from another one.
-    stolen: Box<[AtomicU64]>,
+    /// On lines of their own, since callers who wait write them, and callers who steal read what lies beside.
+    counts: CachePadded<[AtomicU64; COUNTS]>,
+    /// Uses by each shard's callers that were served from another one: a line for each shard, which a steal writes.
+    stolen: Box<[CachePadded<AtomicU64>]>,
     /// The fewest idle connections seen of late: a [`Low`].
     idle_low: AtomicU64,
 }
@@ -84,8 +87,8 @@ impl Low {
 impl Counters {
     pub(crate) fn new(shards: usize) -> Self {
         Counters {
-            counts: std::array::from_fn(|_| AtomicU64::new(0)),
-            stolen: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            counts: CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0))),
+            stolen: (0..shards).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             idle_low: AtomicU64::new(Low::UNSEEN.0),
         }
     }

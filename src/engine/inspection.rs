@@ -30,6 +30,8 @@ pub(super) enum Taken {
 impl<M: Manager> Engine<M> {
     /// Looks at what is noted of a connection, then hands it over.
     pub(super) fn look_over(&self, claim: Claim, times: Times) -> Taken {
+        // A waiter may have been granted it by somebody of another shard.
+        let claim = claim.moved_to(self.here());
         let slot = self.bag.slot(claim.slot());
         let notes = slot.notes();
         if notes.is_leaving() {
@@ -58,7 +60,7 @@ impl<M: Manager> Engine<M> {
         let judged = if notes.has(Notes::TIMED) || notes.has(Notes::FRESH) {
             self.ask_manager_in_time(&mut claim, slot, times)
         } else {
-            self.ask_manager(&mut claim, slot)
+            slot.resident_mut(&mut claim).judge_checkout()
         };
         match judged {
             Err(withheld) => self.withhold(claim, withheld),
@@ -89,7 +91,7 @@ impl<M: Manager> Engine<M> {
         let begun = clock::now();
         if begun >= times.hooks_end {
             // Granted at the last moment, and not known to take its time.
-            return self.ask_manager(claim, slot);
+            return slot.resident_mut(claim).judge_checkout();
         }
         let resident = slot.resident_mut(claim);
         let sockets = Arc::clone(&resident.sockets);
@@ -135,13 +137,6 @@ impl<M: Manager> Engine<M> {
             self.bag.clear(claim, Notes::RESTED);
             self.upkeep.rejuvenated(&self.live.settings());
         }
-    }
-
-    /// Asks the manager whether a caller may have it.
-    #[inline(always)]
-    pub(super) fn ask_manager(&self, claim: &mut Claim, slot: &Slot<Resident<M>>) -> Result<(), Withheld> {
-        slot.hold(claim, thread::number());
-        slot.resident_mut(claim).judge_checkout()
     }
 
     /// The manager does not let the caller have it.

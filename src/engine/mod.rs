@@ -45,6 +45,8 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use crossbeam::utils::CachePadded;
+
 use self::closing::Closer;
 use self::counters::Counters;
 use self::dialing::Dialing;
@@ -69,7 +71,8 @@ use crate::watch::reactors::Reactors;
 pub(crate) struct Engine<M: Manager> {
     me: Weak<Engine<M>>,
     bag: Bag<Resident<M>, Told>,
-    dispatch: Dispatch,
+    /// Every use reads it, so nothing that others write may lie beside it.
+    dispatch: CachePadded<Dispatch>,
     live: Live<M>,
     dialing: Dialing,
     upkeep: Upkeep,
@@ -117,7 +120,7 @@ impl<M: Manager> Engine<M> {
             Engine {
                 me: Weak::clone(me),
                 bag: Bag::new(shards, capacity, limits),
-                dispatch,
+                dispatch: CachePadded::new(dispatch),
                 dialing: Dialing::new(settings.dials_at_once, lazy, Arc::clone(&timer), told()),
                 upkeep: Upkeep::new(timer),
                 waits: Waits::default(),

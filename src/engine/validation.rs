@@ -63,10 +63,10 @@ impl<M: Manager> Engine<M> {
     }
 
     /// A connection is back from its use. If that was its first after a long rest, and has failed: others that rest so are suspect.
-    pub(super) fn judge_rest(&self, claim: &Claim, judged: &Result<(), Unfit>) {
+    pub(super) fn judge_rest(&self, claim: &Claim, unfit: Option<CloseReason>) {
         if self.slot(claim).notes().has(Notes::LAIN) {
             self.bag.clear(claim, Notes::LAIN);
-            if judged.as_ref().is_err_and(|unfit| unfit.why == CloseReason::Failed) {
+            if unfit == Some(CloseReason::Failed) {
                 self.suspect_others();
             }
         }

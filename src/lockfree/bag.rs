@@ -39,6 +39,7 @@ use crossbeam::utils::CachePadded;
 
 use super::bits::{Notes, SlotId};
 use super::idle::IdleStacks;
+pub(crate) use super::idle::Place;
 use super::queue::Queue;
 pub(crate) use super::queue::{Fate, Limits, Permit, Seat};
 #[cfg_attr(corepool_loom, allow(unused_imports, reason = "of the models' crate only the tests name it"))]
@@ -92,6 +93,16 @@ pub(crate) enum Cut<T> {
     Now,
     /// It has ended. If the connection was in nobody's hands, the duty has it.
     TooLate(Duty<T>),
+}
+
+/// Why a give is not done: what `give_after` has to see to.
+#[derive(Debug)]
+#[must_use = "the slot is owned still, or may be idle with a note"]
+pub(crate) enum Unsettled {
+    /// It has met WAIT: the slot is still owned.
+    Waited(Claim),
+    /// The slot is public, in this shard, and was noted meanwhile.
+    Noted(SlotId, usize),
 }
 
 /// Why a caller cannot wait.
@@ -149,7 +160,7 @@ impl<T, R: Clone> Bag<T, R> {
     }
 
     /// The slot of that number; its words may be read by anybody.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn slot(&self, slot: SlotId) -> &Slot<T> {
         &self.slots[slot.index()]
     }

@@ -82,30 +82,30 @@ impl SlotId {
     }
 
     /// From and to a bare number, for the hint of an idle stack.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn from_raw(raw: u32) -> Self {
         SlotId(raw as u16)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn raw(self) -> u32 {
         u32::from(self.0)
     }
 
     /// Its place in the slab: every 64th id is missing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn index(self) -> usize {
         usize::from(self.0) - self.word()
     }
 
     /// The idle word, of each shard, that it has a bit in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn word(self) -> usize {
         usize::from(self.0 >> Self::WORD.low)
     }
 
     /// That bit.
-    #[inline]
+    #[inline(always)]
     pub(super) fn mask(self) -> u64 {
         1 << (self.0 & Self::BIT.mask() as u16)
     }
@@ -231,6 +231,7 @@ impl Notes {
     }
 
     /// It must leave the pool.
+    #[inline]
     pub(crate) fn is_leaving(self) -> bool {
         self.0 & Self::LEAVING != 0
     }

@@ -9,15 +9,16 @@
 //! The memory is a hint, written and read without order, so it may be stale; then the lowest bit wins. So few connections stay
 //! hot, and those with high numbers age until they are closed.
 //!
-//! **Where.** The words of a shard lie together, padded from those of every other. What happens to one word, and by which ordering,
-//! is in `word`; here is which words, and in which order.
+//! **Where.** No two shards share a line. A shard's hints and its first words lie together; the lines of those further up come after
+//! the first lines of all shards, which are found by the shard's number alone. What happens to one word, and by which ordering, is in
+//! `word`; here is which words, and in which order.
 //!
-//! Costs: `take` and `publish` are one locked read-modify-write on one line when uncontended.
+//! Costs: a take and a publish are one locked read-modify-write on one line when uncontended.
 
 use crossbeam::utils::CachePadded;
 
 use super::bits::{SLOTS_PER_WORD, SlotId};
-use super::word::{IdleCell, MetWait};
+use super::word::{IdleCell, IdleWord, MetWait};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// Words beside the hint in one padded line of 128 bytes. A model has one, since loom tracks every word.
@@ -26,20 +27,44 @@ const WORDS_PER_LINE: usize = if cfg!(corepool_loom) { 1 } else { 15 };
 /// The idle stacks of all shards.
 #[derive(Debug)]
 pub(crate) struct IdleStacks {
-    /// Shard after shard, `lines_per_shard` each; the first line of a shard has its hint.
+    /// The first line of every shard, which has its hints; then the second ones, and so on.
     lines: Box<[CachePadded<Line>]>,
-    lines_per_shard: usize,
     words: usize,
     shards: usize,
 }
 
+/// In this order: of the 64 bytes that most processors move at a time, the first have the hints and the words of 441 slots.
 #[derive(Debug)]
+#[repr(C)]
 struct Line {
     /// The slot given last. Only a hint: Relaxed everywhere, any value is sound.
     top: AtomicU32,
     /// Takes in a row that found this shard empty and stole. A hint too; see [`IdleStacks::note_steal`].
     stolen: AtomicU32,
     words: [IdleCell; WORDS_PER_LINE],
+}
+
+/// Where a slot was taken, or is to be put, in one shard: for an owner who gives it back without looking for its word again.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The first line of the shard.
+    first: &'a Line,
+    word: &'a IdleCell,
+    /// The word as the take left it, from which the give guesses.
+    left: IdleWord,
+}
+
+impl Place<'_> {
+    /// Makes the owned slot whose place it is idle there, unless WAIT is set.
+    ///
+    /// Lock-free: one locked read-modify-write when uncontended. After it, the caller must read the slot's notes once more (E2).
+    #[inline(always)]
+    pub(crate) fn publish(self, slot: SlotId) -> Result<(), MetWait> {
+        self.word.publish(slot, self.left)?;
+        // Relaxed: a hint.
+        self.first.top.store(slot.raw(), Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 /// HAProxy's lesson: with connections to spare, a shard that steals all the time should open one of its own.
@@ -49,14 +74,22 @@ impl Line {
     fn new() -> Self {
         Line { top: AtomicU32::new(0), stolen: AtomicU32::new(0), words: std::array::from_fn(|_| IdleCell::new()) }
     }
+
+    /// One of the shard's own was had, so the count of steals in a row begins anew.
+    #[inline(always)]
+    fn ends_row(&self) {
+        // Relaxed: a count for a heuristic. Written only where a steal was noted, in a line that is this take's own already.
+        if self.stolen.load(Ordering::Relaxed) != 0 {
+            self.stolen.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 impl IdleStacks {
     pub(crate) fn new(shards: usize, capacity: usize) -> Self {
         let words = capacity.div_ceil(SLOTS_PER_WORD);
-        let lines_per_shard = words.div_ceil(WORDS_PER_LINE);
-        let lines = (0..shards * lines_per_shard).map(|_| CachePadded::new(Line::new())).collect();
-        IdleStacks { lines, lines_per_shard, words, shards }
+        let lines = shards * words.div_ceil(WORDS_PER_LINE);
+        IdleStacks { lines: (0..lines).map(|_| CachePadded::new(Line::new())).collect(), words, shards }
     }
 
     pub(crate) fn shards(&self) -> usize {
@@ -64,50 +97,41 @@ impl IdleStacks {
     }
 
     /// The first line of `shard`, which has its hints.
-    #[inline]
+    #[inline(always)]
     fn first_line(&self, shard: usize) -> &Line {
-        &self.lines[shard * self.lines_per_shard]
-    }
-
-    /// The word of `shard` whose first line is `first`. Without a division, and with one line touched, for the first 945 slots.
-    #[inline]
-    fn word_by<'a>(&'a self, first: &'a Line, shard: usize, word: usize) -> &'a IdleCell {
-        if word < WORDS_PER_LINE { &first.words[word] } else { self.word(shard, word) }
+        &self.lines[shard]
     }
 
     fn word(&self, shard: usize, word: usize) -> &IdleCell {
-        &self.lines[shard * self.lines_per_shard + word / WORDS_PER_LINE].words[word % WORDS_PER_LINE]
+        &self.lines[word / WORDS_PER_LINE * self.shards + shard].words[word % WORDS_PER_LINE]
     }
 
     fn all(&self) -> impl Iterator<Item = &IdleCell> {
         (0..self.shards).flat_map(move |shard| (0..self.words).map(move |word| self.word(shard, word)))
     }
 
+    /// Takes the connection given last to `shard`, for a caller of this very shard: if it is idle still, lies in the first line, and
+    /// nobody is faster. Without a division, and with one line touched. The caller owns the slot.
+    ///
+    /// Wait-free: one locked read-modify-write at most, none where a look shows that it is gone.
+    #[inline(always)]
+    pub(crate) fn take_top(&self, shard: usize) -> Option<(SlotId, Place<'_>)> {
+        let first = self.first_line(shard);
+        // Relaxed: a hint.
+        let top = SlotId::from_raw(first.top.load(Ordering::Relaxed));
+        let word = first.words.get(top.word())?;
+        let left = word.take_this(top)?;
+        first.ends_row();
+        Some((top, Place { first, word, left }))
+    }
+
     /// Takes the connection given last to `shard`, or else its lowest. The caller owns the slot.
     ///
     /// Lock-free: one locked read-modify-write when uncontended, none when the shard is empty.
-    #[inline]
     pub(crate) fn take(&self, shard: usize) -> Option<SlotId> {
-        self.take_by(self.first_line(shard), shard)
-    }
-
-    /// The same for a caller of this very shard: it need not steal, so the count of steals in a row begins anew.
-    #[inline]
-    pub(crate) fn take_home(&self, shard: usize) -> Option<SlotId> {
-        let first = self.first_line(shard);
-        let taken = self.take_by(first, shard);
-        // Relaxed: a count for a heuristic. Written only where a steal was noted, in a line that is this take's own already.
-        if taken.is_some() && first.stolen.load(Ordering::Relaxed) != 0 {
-            first.stolen.store(0, Ordering::Relaxed);
-        }
-        taken
-    }
-
-    #[inline]
-    fn take_by(&self, first: &Line, shard: usize) -> Option<SlotId> {
         // Relaxed: a hint.
-        let top = SlotId::from_raw(first.top.load(Ordering::Relaxed));
-        match self.word_by(first, shard, top.word()).take_bit(top) {
+        let top = SlotId::from_raw(self.first_line(shard).top.load(Ordering::Relaxed));
+        match self.word(shard, top.word()).take_bit(top) {
             None if self.words > 1 => self.take_below(shard),
             taken => taken,
         }
@@ -119,16 +143,23 @@ impl IdleStacks {
         (0..self.words).find_map(|word| self.word(shard, word).take_bit(SlotId::first_of(word)))
     }
 
-    /// Makes an owned slot idle in `shard`, unless WAIT is set.
-    ///
-    /// Lock-free: one locked read-modify-write when uncontended. After it, the caller must read the slot's notes once more (E2).
-    #[inline]
-    pub(crate) fn publish(&self, shard: usize, slot: SlotId) -> Result<(), MetWait> {
+    /// The same for a caller of this very shard: it need not steal.
+    pub(crate) fn take_home(&self, shard: usize) -> Option<SlotId> {
+        let taken = self.take(shard)?;
+        self.first_line(shard).ends_row();
+        Some(taken)
+    }
+
+    /// The place of an owned slot in `shard`.
+    pub(crate) fn place(&self, slot: SlotId, shard: usize) -> Place<'_> {
+        Place { first: self.first_line(shard), word: self.word(shard, slot.word()), left: IdleWord::UNREAD }
+    }
+
+    /// The same if it lies in the first line, without a division: for the first 945 slots.
+    #[inline(always)]
+    pub(crate) fn place_near(&self, slot: SlotId, shard: usize) -> Option<Place<'_>> {
         let first = self.first_line(shard);
-        self.word_by(first, shard, slot.word()).publish(slot)?;
-        // Relaxed: a hint.
-        first.top.store(slot.raw(), Ordering::Relaxed);
-        Ok(())
+        Some(Place { first, word: first.words.get(slot.word())?, left: IdleWord::UNREAD })
     }
 
     /// The same under the lock, where WAIT is no obstacle.
@@ -230,9 +261,11 @@ impl IdleStacks {
 
     /// A take by this shard's callers found it empty and stole. True for every eighth in a row: connections are scarce here.
     pub(crate) fn note_steal(&self, shard: usize) -> bool {
-        // Relaxed: a count for a heuristic.
-        let before = self.first_line(shard).stolen.fetch_add(1, Ordering::Relaxed);
-        before % STEALS_IN_A_ROW == STEALS_IN_A_ROW - 1
+        // Relaxed, and a load and a store instead of an addition: a count for a heuristic, which may miss one.
+        let stolen = &self.first_line(shard).stolen;
+        let now = stolen.load(Ordering::Relaxed).wrapping_add(1);
+        stolen.store(now, Ordering::Relaxed);
+        now.is_multiple_of(STEALS_IN_A_ROW)
     }
 
     /// Whether WAIT is set in all words, or in none (I5): what the at-rest check compares with the queue. Under the lock.
@@ -250,6 +283,10 @@ impl IdleStacks {
 mod tests {
     use super::*;
 
+    fn publish(stacks: &IdleStacks, shard: usize, slot: SlotId) -> Result<(), MetWait> {
+        stacks.place(slot, shard).publish(slot)
+    }
+
     fn slots(stacks: &IdleStacks, shard: usize) -> Vec<usize> {
         std::iter::from_fn(|| stacks.take(shard)).map(SlotId::index).collect()
     }
@@ -258,7 +295,7 @@ mod tests {
     fn the_one_given_last_comes_first_then_the_lowest() {
         let stacks = IdleStacks::new(1, 200);
         for index in [5, 130, 2, 70] {
-            stacks.publish(0, SlotId::at(index)).unwrap();
+            publish(&stacks, 0, SlotId::at(index)).unwrap();
         }
         assert_eq!(slots(&stacks, 0), [70, 2, 5, 130]);
     }
@@ -267,7 +304,7 @@ mod tests {
     fn a_given_slot_leaves_from_the_middle_of_any_shard() {
         let stacks = IdleStacks::new(3, 2_000);
         for index in 0..2_000 {
-            stacks.publish(index % 3, SlotId::at(index)).unwrap();
+            publish(&stacks, index % 3, SlotId::at(index)).unwrap();
         }
         assert!(stacks.remove_anywhere(SlotId::at(1_001)));
         assert!(!stacks.remove_anywhere(SlotId::at(1_001)));
@@ -296,7 +333,25 @@ mod tests {
             })
             .sum();
         assert_eq!(all.len(), separate);
-        assert_eq!(separate, 5 * stacks.lines_per_shard);
+        assert_eq!(separate, stacks.lines.len());
+    }
+
+    /// The table under *Costs* in `README.md`.
+    #[test]
+    fn what_grows_with_shards_and_capacity_is_counted() {
+        let lines = |cells: &mut dyn Iterator<Item = &IdleCell>| {
+            cells.map(|cell| std::ptr::from_ref(cell) as usize / 128).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        let counted = |shards, capacity| {
+            let stacks = IdleStacks::new(shards, capacity);
+            let last = SlotId::at(capacity - 1);
+            let removal = lines(&mut (0..shards).map(|shard| stacks.word(shard, last.word())));
+            (stacks.all().count(), lines(&mut stacks.all()), removal)
+        };
+        // An announcement's read-modify-writes, and the lines that it and a miss touch; those of a removal, one write each.
+        assert_eq!([2, 16, 64].map(|shards| counted(shards, 63)), [(2, 2, 2), (16, 16, 16), (64, 64, 64)]);
+        assert_eq!([2, 16, 64].map(|shards| counted(shards, 945)), [(30, 2, 2), (240, 16, 16), (960, 64, 64)]);
+        assert_eq!([2, 16, 64].map(|shards| counted(shards, 4_000)), [(128, 10, 2), (1_024, 80, 16), (4_096, 320, 64)]);
     }
 
     #[test]
@@ -304,12 +359,12 @@ mod tests {
         let stacks = IdleStacks::new(2, 100);
         assert_eq!(stacks.announce(), 0);
         assert_eq!(stacks.wait_everywhere(), Some(true));
-        assert!(stacks.publish(1, SlotId::at(99)).is_err());
+        assert!(publish(&stacks, 1, SlotId::at(99)).is_err());
         stacks.publish_locked(1, SlotId::at(99));
         stacks.retract();
         assert_eq!(stacks.take(1), Some(SlotId::at(99)));
-        assert!(stacks.publish(1, SlotId::at(99)).is_ok());
+        assert!(publish(&stacks, 1, SlotId::at(99)).is_ok());
         assert_eq!(stacks.seal(), [SlotId::at(99)]);
-        assert!(stacks.publish(0, SlotId::at(3)).is_err());
+        assert!(publish(&stacks, 0, SlotId::at(3)).is_err());
     }
 }

@@ -16,25 +16,49 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// The ownership of a slot, as a value. Each slot has one at most (I2), and it ends in a give or an evict.
 ///
 /// Not Clone, and made only by the bag: by clearing the slot's idle bit, or by taking the slot out of its place under the lock.
+///
+/// It knows in which shard its owner is at home, for a give that does not ask again.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "an owned slot must be given back or evicted, or it is lost for ever"]
 pub(crate) struct Claim {
     slot: SlotId,
+    shard: u16,
 }
 
 impl Claim {
+    /// Of nobody's shard: whoever gives the slot back says which.
     pub(super) fn of(slot: SlotId) -> Self {
-        Claim { slot }
+        Claim::in_shard(slot, 0)
     }
 
+    /// Of an owner at home in `shard`.
+    #[inline(always)]
+    pub(super) fn in_shard(slot: SlotId, shard: usize) -> Self {
+        debug_assert!(shard <= usize::from(u16::MAX));
+        Claim { slot, shard: shard as u16 }
+    }
+
+    /// Of an owner at home elsewhere: a thief, or a waiter that was granted it.
     #[inline]
+    pub(crate) fn moved_to(self, shard: usize) -> Self {
+        Claim::in_shard(self.slot, shard)
+    }
+
+    #[inline(always)]
     pub(crate) fn slot(&self) -> SlotId {
         self.slot
     }
+
+    /// Where its owner is at home.
+    #[inline(always)]
+    pub(crate) fn shard(&self) -> usize {
+        self.shard.into()
+    }
 }
 
-/// One slot of the slab.
+/// One slot of the slab. In this order, so that the words that every use touches, and the connection behind them, begin in one line.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Slot<T> {
     notes: AtomicU64,
     uses: AtomicU64,
@@ -145,7 +169,10 @@ impl<T> Slot<T> {
     #[inline]
     pub(crate) fn begin_use(&self, _claim: &Claim) {
         // Relaxed, and a load and a store instead of an addition: only the owner writes it; others read it as in `hold`.
-        self.uses.store((self.uses.load(Ordering::Relaxed) | IN_HOOK).wrapping_add(1), Ordering::Relaxed);
+        let before = self.uses.load(Ordering::Relaxed);
+        debug_assert!(before & IN_HOOK != 0, "a use begins in another");
+        // Clears IN_HOOK, which carries one into the count.
+        self.uses.store(before.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// The use ends, and the manager is asked whether the connection may come back. Stays so while it is idle, up to the next use.

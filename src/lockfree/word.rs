@@ -33,6 +33,9 @@ impl IdleWord {
     const SLOTS: Field = Field::lowest(SLOTS_PER_WORD as u32);
     const WAIT: Field = Self::SLOTS.then(1);
 
+    /// What to guess from for whoever has not read the word: a give then reads it.
+    pub(super) const UNREAD: IdleWord = IdleWord(Self::WAIT.mask());
+
     /// Whether WAIT is set.
     #[inline]
     pub(super) fn waits(self) -> bool {
@@ -98,6 +101,23 @@ impl IdleCell {
         IdleCell(AtomicU64::new(0))
     }
 
+    /// Takes `wanted` out, if one look and one try will do. Returns the word as that left it; the caller owns the slot.
+    ///
+    /// Which slot it is does not come out of the compare-exchange, which only confirms it: the processor looks at the slot while the
+    /// locked instruction is still under way.
+    #[inline(always)]
+    pub(super) fn take_this(&self, wanted: SlotId) -> Option<IdleWord> {
+        // Relaxed: a first guess, which the compare-exchange confirms.
+        let word = IdleWord(self.0.load(Ordering::Relaxed));
+        let rest = word.without(wanted);
+        if rest == word {
+            return None;
+        }
+        // Acquire: the connection as its last owner left it; edge E1, written by the Release in `publish`.
+        // Relaxed on failure: whoever comes in its place reads the word anew.
+        self.0.compare_exchange(word.0, rest.0, Ordering::Acquire, Ordering::Relaxed).is_ok().then_some(rest)
+    }
+
     /// Takes `wanted` out, or else the lowest idle slot of the same word. The caller owns it.
     #[inline]
     pub(super) fn take_bit(&self, wanted: SlotId) -> Option<SlotId> {
@@ -116,10 +136,16 @@ impl IdleCell {
     }
 
     /// Puts an owned slot in, unless WAIT is set.
-    #[inline]
-    pub(super) fn publish(&self, slot: SlotId) -> Result<(), MetWait> {
-        // Relaxed: a first guess, which the compare-exchange confirms; and where it shows WAIT, the lock orders the rest.
-        let mut word = IdleWord(self.0.load(Ordering::Relaxed));
+    ///
+    /// `guess` is any earlier value, as a take left it or [`UNREAD`](IdleWord::UNREAD): where nothing else has come and gone meanwhile, it
+    /// saves the first look. A wrong one costs a second try; one with WAIT is not believed, since WAIT may be gone.
+    #[inline(always)]
+    pub(super) fn publish(&self, slot: SlotId, guess: IdleWord) -> Result<(), MetWait> {
+        let mut word = guess;
+        if word.waits() {
+            // Relaxed: a first guess, which the compare-exchange confirms; and where it shows WAIT, the lock orders the rest.
+            word = IdleWord(self.0.load(Ordering::Relaxed));
+        }
         loop {
             if word.waits() {
                 return Err(MetWait);
@@ -194,8 +220,8 @@ mod tests {
     #[test]
     fn a_word_is_printed_decoded() {
         let cell = IdleCell::new();
-        cell.publish(SlotId::at(63 + 5)).unwrap();
-        cell.publish(SlotId::at(63)).unwrap();
+        cell.publish(SlotId::at(63 + 5), IdleWord::UNREAD).unwrap();
+        cell.publish(SlotId::at(63), IdleWord::UNREAD).unwrap();
         assert_eq!(format!("{cell:?}"), "{0, 5}");
         assert_eq!(cell.announce().len(), 2);
         assert_eq!(format!("{cell:?}"), "WAIT {0, 5}");
@@ -209,9 +235,31 @@ mod tests {
         cell.announce();
         for wanted in [0, 7, 62] {
             assert_eq!(cell.take_bit(SlotId::at(wanted)), None);
+            assert_eq!(cell.take_this(SlotId::at(wanted)), None);
         }
         cell.publish_locked(SlotId::at(62));
         assert_eq!(cell.take_bit(SlotId::at(0)), Some(SlotId::at(62)));
         assert!(cell.look().waits() && cell.look().is_empty());
+    }
+
+    #[test]
+    fn a_wrong_guess_costs_a_try_and_nothing_else() {
+        let cell = IdleCell::new();
+        let [one, two, three] = [1, 2, 3].map(SlotId::at);
+        cell.publish(one, IdleWord::UNREAD).unwrap();
+        let left = cell.take_this(one).unwrap();
+        assert!(left.is_empty() && cell.take_this(one).is_none());
+        cell.publish(two, left).unwrap();
+        // By now `left` is wrong.
+        cell.publish(one, left).unwrap();
+        assert_eq!(format!("{cell:?}"), "{1, 2}");
+        cell.announce();
+        let _: MetWait = cell.publish(three, left).unwrap_err();
+        let left = cell.take_this(two).unwrap();
+        assert!(left.waits());
+        cell.retract();
+        // Nor is WAIT believed that it remembers.
+        cell.publish(two, left).unwrap();
+        assert_eq!(format!("{cell:?}"), "{1, 2}");
     }
 }

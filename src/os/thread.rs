@@ -52,10 +52,13 @@ impl Drop for Farewell {
 /// number, the deadline would be kept only when the reactor wakes up for something else.
 #[inline]
 pub(crate) fn number() -> u32 {
-    match NUMBER.get() {
-        0 => assign(),
-        number => number,
-    }
+    known().unwrap_or_else(assign)
+}
+
+/// The same without a call: `None` as long as nobody has asked for it.
+#[inline(always)]
+pub(crate) fn known() -> Option<u32> {
+    Some(NUMBER.get()).filter(|number| *number != 0)
 }
 
 #[cold]

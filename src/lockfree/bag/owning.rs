@@ -5,56 +5,79 @@ use std::sync::Arc;
 use super::super::bits::{Flag, Life, Notes, SlotId};
 use super::super::queue::Queue;
 use super::super::slot::Use;
-use super::{Bag, Claim, Cut, Duty, Fate, Slot};
+use super::{Bag, Claim, Cut, Duty, Fate, Place, Slot, Unsettled};
 use crate::sync::Condvar;
 
 impl<T, R: Clone> Bag<T, R> {
     /// Takes an idle connection of `shard`. Lock-free: one locked read-modify-write when uncontended.
     ///
     /// The taker owns the slot, and must look at its notes before anybody uses it.
-    #[inline]
     pub(crate) fn take(&self, shard: usize) -> Option<Claim> {
-        self.idle.take(shard).map(Claim::of)
+        self.idle.take(shard).map(|slot| Claim::in_shard(slot, shard))
     }
 
     /// The same for a caller of this very shard.
-    #[inline]
     pub(crate) fn take_home(&self, shard: usize) -> Option<Claim> {
-        self.idle.take_home(shard).map(Claim::of)
+        self.idle.take_home(shard).map(|slot| Claim::in_shard(slot, shard))
+    }
+
+    /// The same for the hot path: only the connection that was given last, with the place from which it was taken.
+    #[inline(always)]
+    pub(crate) fn take_top(&self, shard: usize) -> Option<(Claim, Place<'_>)> {
+        self.idle.take_top(shard).map(|(slot, place)| (Claim::in_shard(slot, shard), place))
+    }
+
+    /// The place that a claim is given back to: in its owner's shard.
+    pub(crate) fn place(&self, claim: &Claim) -> Place<'_> {
+        self.idle.place(claim.slot(), claim.shard())
+    }
+
+    /// The same for the hot path, which has it only for the first slots.
+    #[inline(always)]
+    pub(crate) fn place_near(&self, claim: &Claim) -> Option<Place<'_>> {
+        self.idle.place_near(claim.slot(), claim.shard())
     }
 
     /// Gives an owned slot back, idle in `shard`. Lock-free: one locked read-modify-write when uncontended and nobody waits.
     ///
     /// `now`, in nanoseconds, is asked only if somebody waits.
-    #[inline]
     pub(crate) fn give(&self, claim: Claim, shard: usize, now: impl FnOnce() -> u64) -> Duty<T> {
-        let mut duty = Duty::none();
-        let slot = self.slot(claim.slot());
-        self.give_or(claim, slot, shard, now, |owed| duty = owed);
-        duty
+        let (slot, claim) = (self.slot(claim.slot()), claim.moved_to(shard));
+        let place = self.place(&claim);
+        match self.give_at_once(claim, slot, place) {
+            Ok(()) => Duty::none(),
+            Err(unsettled) => self.give_after(unsettled, now),
+        }
     }
 
-    /// The same for the hot path, which knows where the claim's slot is, and has no duty to look at unless `owing` is called with one.
+    /// The same in the claim's own shard, for the hot path, which knows where the slot is and what its [`place`](Bag::place) is; and
+    /// whose answer, unlike a duty, travels in registers.
     #[inline(always)]
-    pub(crate) fn give_or(
-        &self,
-        claim: Claim,
-        slot: &Slot<T>,
-        shard: usize,
-        now: impl FnOnce() -> u64,
-        owing: impl FnOnce(Duty<T>),
-    ) {
-        let id = claim.slot();
+    pub(crate) fn give_at_once(&self, claim: Claim, slot: &Slot<T>, place: Place<'_>) -> Result<(), Unsettled> {
+        let (id, shard) = (claim.slot(), claim.shard());
         // The end of the hook after the use. A cutter has to see it, and this give is all that it can be sure to see of what comes
         // after: the next caller's name has no edge to it (E3, E6).
         slot.hold_by_pool(&claim);
-        if self.idle.publish(shard, id).is_err() {
-            return owing(self.give_slow(claim, shard, now));
+        if place.publish(id).is_err() {
+            return Err(Unsettled::Waited(claim));
         }
         // From here on the slot is anybody's. The second look at the notes: a reactor that wrote one in between has found
         // no bit to clear, takes it for owned, and will not come again (E2).
         if slot.notes().is_leaving() {
-            owing(self.withdraw(id, shard));
+            return Err(Unsettled::Noted(id, shard));
+        }
+        Ok(())
+    }
+
+    /// What a give at once has left to be done.
+    #[cold]
+    pub(crate) fn give_after(&self, unsettled: Unsettled, now: impl FnOnce() -> u64) -> Duty<T> {
+        match unsettled {
+            Unsettled::Waited(claim) => {
+                let shard = claim.shard();
+                self.give_slow(claim, shard, now)
+            }
+            Unsettled::Noted(slot, shard) => self.withdraw(slot, shard),
         }
     }
 

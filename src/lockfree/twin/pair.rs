@@ -67,7 +67,9 @@ impl Pair {
         let (shard, now) = (b % self.twin.idle.len(), self.now);
         match code % 32 {
             0 | 1 => {
-                let claim = if code.is_multiple_of(2) { self.bag.take(shard) } else { self.bag.take_home(shard) };
+                let top = || self.bag.take_top(shard).map(|(claim, _)| claim);
+                let home = || top().or_else(|| self.bag.take_home(shard));
+                let claim = if code.is_multiple_of(2) { self.bag.take(shard) } else { home() };
                 assert_eq!(claim.as_ref().map(index), self.twin.take(shard));
                 self.leased.extend(claim);
             }
@@ -189,7 +191,8 @@ impl Pair {
                 slot.hold(claim, thread);
                 self.twin.hold(id, thread);
             }
-            1 => {
+            // A use begins in no other: whoever gives a connection back has ended it.
+            1 if self.twin.used[id].in_hook => {
                 slot.begin_use(claim);
                 self.twin.begin_use(id);
             }
