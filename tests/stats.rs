@@ -78,6 +78,7 @@ fn waits_are_of_those_who_waited_and_were_served() {
     }
     let waits = pool.stats().waits;
     assert_eq!((waits.count(), waits.percentile(0.5), waits.percentile(1.0)), (0, Duration::ZERO, Duration::ZERO));
+    assert_eq!((waits.sum(), waits.mean()), (Duration::ZERO, Duration::ZERO));
     let lease = pool.get().unwrap();
     assert_eq!(pool.get_timeout(MS).unwrap_err().kind(), GetErrorKind::TimedOut);
     thread::scope(|scope| {
@@ -94,6 +95,9 @@ fn waits_are_of_those_who_waited_and_were_served() {
     let [low, middle, high] = [0.0, 0.5, 1.0].map(|share| waits.percentile(share));
     assert!(20 * MS <= low && low <= middle && middle <= high && high < HOPELESS, "{low:?} {middle:?} {high:?}");
     assert!([low, middle, high].iter().all(|wait| wait.as_micros().is_power_of_two()));
+    // The slowest, of all that are rounded up, took more than half of its power of two.
+    assert!(waits.sum() >= 80 * MS && waits.sum() > high / 2 && waits.sum() <= 4 * high, "{:?}, {high:?}", waits.sum());
+    assert_eq!(waits.mean(), waits.sum() / 4);
     // Shares outside of what makes sense are taken as the nearest that does.
     assert_eq!((waits.percentile(-1.0), waits.percentile(7.0)), (low, high));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 
 use crate::os::clock::nanos;
+use crate::stats::WaitTimes;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,27 @@ pub(crate) enum Count {
     Detached,
     HooksOverran,
     HoldsExceeded,
+}
+
+/// How long each of many things took.
+#[derive(Debug, Default)]
+pub(super) struct Durations {
+    buckets: [AtomicU64; WaitTimes::BUCKETS],
+    nanos: AtomicU64,
+}
+
+impl Durations {
+    /// One more.
+    pub(super) fn record(&self, took: Duration) {
+        // Relaxed, both, as where they are read: statistics.
+        self.buckets[WaitTimes::bucket_of(took)].fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(clock::nanos(took), Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> WaitTimes {
+        let buckets = std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed));
+        WaitTimes::new(buckets, self.nanos.load(Ordering::Relaxed))
+    }
 }
 
 const COUNTS: usize = Count::HoldsExceeded as usize + 1;

@@ -1,9 +1,10 @@
 //! Those who wait: how many, for how long, and whether a hook of the manager's may take part of their time.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::counters::Durations;
 use crate::stats::WaitTimes;
 
 /// What a pool knows of its waits.
@@ -14,7 +15,7 @@ pub(crate) struct Waits {
     /// The manager has once discarded or refused at checkout.
     choosy: AtomicBool,
     /// How long those waited who were served.
-    served: [AtomicU64; WaitTimes::BUCKETS],
+    served: Durations,
 }
 
 // Relaxed, throughout: counts, and a hint that is wrong for a moment at worst.
@@ -32,11 +33,11 @@ impl Waits {
 
     /// It was served after this time.
     pub(crate) fn record(&self, waited: Duration) {
-        self.served[WaitTimes::bucket_of(waited)].fetch_add(1, Ordering::Relaxed);
+        self.served.record(waited);
     }
 
     pub(crate) fn times(&self) -> WaitTimes {
-        WaitTimes::new(std::array::from_fn(|bucket| self.served[bucket].load(Ordering::Relaxed)))
+        self.served.read()
     }
 
     /// The manager's checkout hook is more than the default, and may take its time. True the first time.
