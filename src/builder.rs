@@ -55,7 +55,7 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// The most that `max_size` can be raised to while the pool runs, up to 64,512. Default: `max_size`. Costs a slot, 128 bytes
+    /// The most that `max_size` can be raised to while the pool runs, up to 64,512. Default: `max_size`. Costs a slot, 136 bytes
     /// and the size of a connection, each.
     pub fn capacity(mut self, connections: usize) -> Self {
         self.capacity = Some(connections);

@@ -28,7 +28,8 @@ impl<M: Manager> Pool<M> {
     /// reach the next user. A manager that can tell that nothing is half done keeps it. A panic in the closure reaches
     /// [`Manager::on_return`] as [`Outcome::Panicked`](crate::Outcome::Panicked) and goes on to the caller.
     ///
-    /// Costs two locked instructions, no system call, no allocation and no clock while this core's shard has an idle connection.
+    /// Costs two locked instructions, no system call, no allocation and no clock while this core's shard has an idle connection; one
+    /// use in 1,024 reads the clock twice ([`Stats::holds`]).
     ///
     /// ```
     /// # use corepool::*;

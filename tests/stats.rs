@@ -103,6 +103,35 @@ fn waits_are_of_those_who_waited_and_were_served() {
 }
 
 #[test]
+fn one_use_in_1024_is_timed_from_its_lease_to_its_return() {
+    let pool = Pool::builder(Fake::default()).max_size(1).build().unwrap();
+    let uses = |uses: usize| {
+        for _ in 0..uses {
+            pool.with(|_| Ok::<_, FakeError>(())).unwrap();
+        }
+        pool.stats().holds
+    };
+    assert_eq!((uses(1_023).count(), pool.stats().holds.sum()), (0, Duration::ZERO));
+    let lease = pool.get().unwrap();
+    thread::sleep(20 * MS);
+    assert_eq!(pool.stats().holds.count(), 0, "it goes on");
+    drop(lease);
+    let holds = pool.stats().holds;
+    assert_eq!(holds.count(), 1);
+    assert!(holds.sum() >= 20 * MS && holds.mean() == holds.sum() && holds.percentile(1.0) >= holds.sum());
+    // A use that fails is one, too: of the same slot, whichever connection is in it.
+    assert_eq!(uses(1_023).count(), 1);
+    pool.with(|_| {
+        thread::sleep(10 * MS);
+        Err::<(), _>(FakeError("in vain"))
+    })
+    .unwrap_err();
+    let both = pool.stats().holds;
+    assert!(both.count() == 2 && both.sum() >= holds.sum() + 10 * MS, "{both:?}");
+    assert_eq!(uses(1_024).count(), 3);
+}
+
+#[test]
 fn the_fewest_idle_are_the_same_for_all_who_look() {
     let pool = Pool::builder(Fake::default()).max_size(4).min_open(4).build().unwrap();
     comes_to_rest(&pool);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
 
-use crate::os::clock::nanos;
+use crate::os::clock::{self, nanos};
 use crate::stats::WaitTimes;
 
 /// What is counted.
@@ -35,12 +35,43 @@ impl Durations {
     pub(super) fn record(&self, took: Duration) {
         // Relaxed, both, as where they are read: statistics.
         self.buckets[WaitTimes::bucket_of(took)].fetch_add(1, Ordering::Relaxed);
-        self.nanos.fetch_add(clock::nanos(took), Ordering::Relaxed);
+        self.nanos.fetch_add(nanos(took), Ordering::Relaxed);
     }
 
     pub(super) fn read(&self) -> WaitTimes {
         let buckets = std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed));
         WaitTimes::new(buckets, self.nanos.load(Ordering::Relaxed))
+    }
+}
+
+/// How long uses last, of the few that a slot's counter samples.
+#[derive(Debug)]
+pub(super) struct Holds {
+    /// When the sampled use of each slot began.
+    begun: Box<[AtomicU64]>,
+    times: Durations,
+}
+
+impl Holds {
+    pub(super) fn new(capacity: usize) -> Self {
+        Holds { begun: (0..capacity).map(|_| AtomicU64::new(0)).collect(), times: Durations::default() }
+    }
+
+    /// A use that is sampled begins in the slot of this index.
+    #[cold]
+    pub(super) fn begin(&self, slot: usize) {
+        // Relaxed, as below: of the slot's owner, to whom it goes with the slot.
+        self.begun[slot].store(clock::now(), Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    #[cold]
+    pub(super) fn end(&self, slot: usize) {
+        self.times.record(clock::until(clock::now(), self.begun[slot].load(Ordering::Relaxed)));
+    }
+
+    pub(super) fn times(&self) -> WaitTimes {
+        self.times.read()
     }
 }
 

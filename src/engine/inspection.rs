@@ -73,7 +73,7 @@ impl<M: Manager> Engine<M> {
                     self.bag.clear(&claim, Notes::FRESH);
                     self.perform_all(self.dialing.proven(&self.bag, &self.live.settings()));
                 }
-                slot.begin_use(&claim);
+                self.begin_use(&claim, slot);
                 Taken::Fit(claim)
             }
         }
@@ -136,6 +136,14 @@ impl<M: Manager> Engine<M> {
             self.bag.clear(claim, Notes::AGED);
             self.bag.clear(claim, Notes::RESTED);
             self.upkeep.rejuvenated(&self.live.settings());
+        }
+    }
+
+    /// A caller has it.
+    #[inline(always)]
+    pub(super) fn begin_use(&self, claim: &Claim, slot: &Slot<Resident<M>>) {
+        if slot.begin_use(claim) {
+            self.holds.begin(claim.slot().index());
         }
     }
 

@@ -48,7 +48,7 @@ use std::sync::{Arc, Weak};
 use crossbeam::utils::CachePadded;
 
 use self::closing::Closer;
-use self::counters::Counters;
+use self::counters::{Counters, Holds};
 use self::dialing::Dialing;
 pub(crate) use self::dialing::Kept;
 use self::live::Live;
@@ -80,6 +80,7 @@ pub(crate) struct Engine<M: Manager> {
     predicates: Predicates<M>,
     closer: Arc<Closer<M>>,
     counters: Counters,
+    holds: Holds,
     observing: Arc<Observing>,
     reactors: Reactors,
     /// The reactor that keeps this pool's deadlines.
@@ -127,6 +128,7 @@ impl<M: Manager> Engine<M> {
                 predicates: Predicates::default(),
                 closer: Closer::new(settings.close_timeout, me.clone(), &home, reactors.clone(), told()),
                 counters: Counters::new(shards),
+                holds: Holds::new(capacity),
                 live: Live::new(settings, manager),
                 observing: told(),
                 reactors,

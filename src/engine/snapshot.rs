@@ -44,6 +44,7 @@ impl<M: Manager> Engine<M> {
             holds_exceeded: self.counters.read(Count::HoldsExceeded),
             unpinned: self.reactors.unpinned(),
             waits: self.waits.times(),
+            holds: self.holds.times(),
             shards: (0..self.bag.shards()).map(shard).collect(),
             closed: CloseReason::ALL.map(|why| self.closer.count(why)),
         }

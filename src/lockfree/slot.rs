@@ -165,21 +165,26 @@ impl<T> Slot<T> {
         self.holder.store(thread, Ordering::Relaxed);
     }
 
-    /// A use begins, and is counted.
+    /// A use begins, and is counted. True if it is one of the few whose length is to be told.
     #[inline]
-    pub(crate) fn begin_use(&self, _claim: &Claim) {
+    pub(crate) fn begin_use(&self, _claim: &Claim) -> bool {
         // Relaxed, and a load and a store instead of an addition: only the owner writes it; others read it as in `hold`.
         let before = self.uses.load(Ordering::Relaxed);
         debug_assert!(before & IN_HOOK != 0, "a use begins in another");
         // Clears IN_HOOK, which carries one into the count.
-        self.uses.store(before.wrapping_add(1), Ordering::Relaxed);
+        let word = before.wrapping_add(1);
+        self.uses.store(word, Ordering::Relaxed);
+        word & UNSAMPLED == 0
     }
 
-    /// The use ends, and the manager is asked whether the connection may come back. Stays so while it is idle, up to the next use.
+    /// The use ends, and the manager is asked whether the connection may come back. Stays so while it is idle, up to the next use. True as
+    /// when it began.
     #[inline]
-    pub(crate) fn end_use(&self, _claim: &Claim) {
+    pub(crate) fn end_use(&self, _claim: &Claim) -> bool {
         // Relaxed: as in `begin_use`.
-        self.uses.store(self.uses.load(Ordering::Relaxed) | IN_HOOK, Ordering::Relaxed);
+        let word = self.uses.load(Ordering::Relaxed);
+        self.uses.store(word | IN_HOOK, Ordering::Relaxed);
+        word & UNSAMPLED == 0
     }
 
     /// It is with the pool from now on: every give says so before it publishes, and with that the hook before it has ended.
@@ -212,6 +217,9 @@ fn missing() -> ! {
 /// The lowest bit of `uses`, below the count: set except while a use lasts. One word for both, so that a use costs two stores: one to
 /// begin, one to end.
 const IN_HOOK: u64 = 1;
+
+/// A use is sampled if its count has none of these bits: one in 1,024.
+const UNSAMPLED: u64 = 1_023 << 1;
 
 /// One use of a connection, or one hook before or after it, by whom: as it was read. Equal values are the same use, but for one case:
 /// a thread that gives a connection back, and is given the same one next, has the hook after the one use and the hook before the other

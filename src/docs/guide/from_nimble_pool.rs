@@ -90,7 +90,7 @@
 //! | `:configure` | `connect` itself, which runs anew each time and may read what it likes; [`Pool::replace_manager`] for all at once | `rotation::a_new_manager_serves_those_who_wait_for_the_old_ones_endpoint` |
 //! | `:checkout_retries`, `{:disconnect_and_retry, ...}` | the pool tries the next connection by itself and never repeats a use; [`Lease::stale`] says when you may | `watch::a_leased_one_turns_stale_and_does_not_come_back` |
 //! | `:connection_listeners`, telemetry | [`Builder::observer`]: [`Event::Opened`], [`Event::Discarded`], [`Event::Closed`], [`Event::Abandoned`] | `observer::a_connection_from_its_dial_to_its_end` |
-//! | `:log`, `LogEntry` | [`Event::Waited`] and [`Stats::waits`] for the pool's part; the use is yours to time | `stats::waits_are_of_those_who_waited_and_were_served` |
+//! | `:log`, `LogEntry` | [`Event::Waited`] and [`Stats::waits`] for the pool's part, [`Stats::holds`] for the uses', sampled | `stats::waits_are_of_those_who_waited_and_were_served` |
 //! | `get_connection_metrics/2` | [`Pool::stats`] | `stats::states_and_counters_say_what_happened` |
 //! | `:show_sensitive_data_on_connection_error` | no meaning: an error shows what the manager's error says, and no `Debug` here shows the manager | `stats::nothing_prints_what_the_manager_knows` |
 //! | `:max_restarts`, `:max_seconds` | no meaning: there is no process to restart | – |
