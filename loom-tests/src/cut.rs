@@ -62,7 +62,9 @@ fn seen(limits: Limits, at: At, truth: &Truth) -> (Arc<Rig>, Claim, Life, Use) {
     slot.begin_use(&claim);
     match at {
         At::Use => truth.begin(FIRST),
-        At::Hook => slot.end_use(&claim),
+        At::Hook => {
+            slot.end_use(&claim);
+        }
     }
     let seen = slot.last_use();
     assert_eq!((seen.thread(), seen.is_in_hook()), (FIRST, matches!(at, At::Hook)));

@@ -198,7 +198,7 @@ impl<T, R: Clone> Bag<T, R> {
     /// and some comparisons, whatever the capacity.
     pub(crate) fn is_dry(&self) -> bool {
         let queue = self.lock();
-        self.none_open(&queue) || (queue.announced && !queue.stirred)
+        self.none_open(&queue) || !queue.may_be_stirred()
     }
 
     /// The same at a cost that does not grow with the pool: of the idle ones, those that a look at the first words shows. For an
