@@ -241,8 +241,8 @@ impl<M: Manager> Builder<M> {
     }
 
     /// How long a lease may be held before that is an [`Event::HoldExceeded`](crate::Event::HoldExceeded), which names the
-    /// thread; its end is an [`Event::HoldEnded`](crate::Event::HoldEnded). Default: `None`, for ever. At least 10 ms. Measured by a sweep, so it may be seen late by a quarter. Unlike
-    /// HikariCP's leak detection it costs a checkout nothing.
+    /// thread; its end is an [`Event::HoldEnded`](crate::Event::HoldEnded). Default: `None`, for ever. At least 10 ms. Measured by a
+    /// sweep, so it may be seen late by a quarter. Unlike HikariCP's leak detection it costs a checkout nothing.
     pub fn hold_limit(mut self, limit: Option<Duration>) -> Self {
         self.settings.hold_limit = limit;
         self

@@ -247,7 +247,8 @@ impl<M: Manager> Pool<M> {
     ///
     /// `unwanted` has one connection at a time, which is nobody else's then: on this thread, and on any that is about to be lent one or
     /// gives one back, or in the background. It should not block; a panic in it retires the connection. It is kept until all have been
-    /// judged, and asked about each connection once or twice. If more than 16 calls wait for that, what the oldest has not judged yet is retired unseen.
+    /// judged, and asked about each connection once or twice. If more than 16 calls wait for that,
+    /// what the oldest has not judged yet is retired unseen.
     ///
     /// ```
     /// # use corepool::*;
