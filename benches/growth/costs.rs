@@ -72,30 +72,43 @@ fn median(times: usize, mut call: impl FnMut()) -> f64 {
 
 fn refusals(effort: Effort) {
     println!("a caller that gets nothing, µs (median), by capacity and shards");
-    println!("  capacity  shards  idle words      busy   at the door   fail fast   timed out");
+    println!("  capacity  shards  idle words      busy   at the door   fail fast   timed out   the same beside others");
     let times = effort.of(2_000, 3);
     for (capacity, shards) in [(64, 1), (64, 8), (1_024, 64), (SLOTS, 1), (SLOTS, 8), (SLOTS, 1_024)] {
         let built = |max_waiters| {
             let builder = framed(Nowhere).max_size(1).capacity(capacity).shards(shards).max_waiters(max_waiters);
             builder.build().expect("the settings are within their limits")
         };
-        let (pool, doorless) = (built(usize::MAX), built(0));
-        let (_lease, _other) = (pool.get().expect("one is open"), doorless.get().expect("one is open"));
+        let (pool, crowded) = (built(usize::MAX), built(1));
+        let (lease, other) = (pool.get().expect("one is open"), crowded.get().expect("one is open"));
         let busy = median(times, || assert_eq!(pool.try_get().map(drop).unwrap_err().kind(), GetErrorKind::Busy));
-        let get = || doorless.get_timeout(MS).map(drop).unwrap_err().kind();
-        let door = median(times, || assert_eq!(get(), GetErrorKind::Refused));
         // No time at all to sleep: an announcement in each word, a look, a retraction.
         let nanosecond = Duration::from_nanos(1);
         let get = || pool.get_timeout(nanosecond).map(drop).unwrap_err().kind();
         let timed_out = median(times, || assert_eq!(get(), GetErrorKind::TimedOut));
+        let beside = |pool: &Pool<Framed<Nowhere>>, kind, lease| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| pool.get_timeout(Duration::from_secs(60)).map(drop).expect("it comes back"));
+                while pool.stats().waiting == 0 {
+                    std::thread::sleep(MS);
+                }
+                let get = || pool.get_timeout(nanosecond).map(drop).unwrap_err().kind();
+                let taken = median(times, || assert_eq!(get(), kind));
+                drop(lease);
+                taken
+            })
+        };
+        let door = beside(&crowded, GetErrorKind::Refused, other);
+        let beside_others = beside(&pool, GetErrorKind::TimedOut, lease);
         let builder = framed(Down).max_size(1).capacity(capacity).shards(shards).min_open(0).opening(Opening::Lazy);
         let down = builder.fail_fast_after(MS).build().expect("the settings are within their limits");
         while down.get_timeout(100 * MS).map(drop).unwrap_err().kind() != GetErrorKind::Down {}
         let fail_fast = median(times, || drop(black_box(down.get_timeout(100 * MS).map(drop).unwrap_err())));
         let words = shards * capacity.div_ceil(63);
-        println!("{capacity:>10}{shards:>8}{words:>12}{busy:>10.2}{door:>14.2}{fail_fast:>12.2}{timed_out:>12.2}");
+        let (first, second) = (format!("{busy:>10.2}{door:>14.2}{fail_fast:>12.2}"), format!("{timed_out:>12.2}"));
+        println!("{capacity:>10}{shards:>8}{words:>12}{first}{second}{beside_others:>25.2}");
     }
-    println!("    what times out has announced its wait in each idle word, and retracted that\n");
+    println!("    busy: has looked into each word; timed out: has announced its wait in each, and retracted that\n");
 }
 
 // ---- how long a reactor is held ----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@
 //! block.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -68,6 +68,8 @@ struct State<M: Manager> {
     ended: u64,
     /// Farewells to be cut as soon as they come: room was wanted before they were here.
     owed: usize,
+    /// Of the farewells, those that nobody has cut yet, in order: thousands may stand in line while room is wanted for each.
+    patient: BTreeSet<u64>,
     /// Background threads that take from the queue.
     threads: usize,
     hung: usize,
@@ -118,10 +120,10 @@ impl<M: Manager> Closer<M> {
         reactors: Reactors,
         observing: Arc<Observing>,
     ) -> Arc<Self> {
-        let (queue, farewells) = (VecDeque::new(), BTreeMap::new());
+        let (queue, farewells, patient) = (VecDeque::new(), BTreeMap::new(), BTreeSet::new());
         Arc::new_cyclic(|me| Closer {
             me: Weak::clone(me),
-            state: Mutex::new(State { queue, farewells, numbers: 0, ended: 0, owed: 0, threads: 0, hung: 0 }),
+            state: Mutex::new(State { queue, farewells, numbers: 0, ended: 0, owed: 0, patient, threads: 0, hung: 0 }),
             finished: Condvar::new(),
             left: std::array::from_fn(|_| AtomicU64::new(0)),
             timeout: AtomicU64::new(nanos(timeout)),
@@ -160,6 +162,9 @@ impl<M: Manager> Closer<M> {
                 state.owed -= 1;
                 farewell.cut();
             }
+            if !farewell.cut {
+                state.patient.insert(number);
+            }
             state.farewells.insert(number, farewell);
             state.queue.push_back((number, resident, why));
             // Relaxed: statistics. Under the lock, so that whoever waits for the last one counts none that is not in the queue.
@@ -174,13 +179,19 @@ impl<M: Manager> Closer<M> {
     /// Room is wanted for so many: cuts the oldest farewells short.
     pub(crate) fn hasten(&self, wanted: usize) {
         let mut state = lock(&self.state);
+        let State { farewells, patient, hung, owed, .. } = &mut *state;
         // Those that were cut before will be gone soon.
-        let coming = state.farewells.values().filter(|farewell| farewell.cut && !farewell.hung).count();
+        let coming = farewells.len() - patient.len() - *hung;
         let wanted = wanted.saturating_sub(coming);
-        let patient = state.farewells.values_mut().filter(|farewell| !farewell.cut);
-        let cut = patient.take(wanted).map(Farewell::cut).count();
+        let mut cut = 0;
+        while cut < wanted
+            && let Some(number) = patient.pop_first()
+        {
+            farewells.get_mut(&number).into_iter().for_each(Farewell::cut);
+            cut += 1;
+        }
         // The rest have left the bag, and are on their way here.
-        state.owed = wanted - cut;
+        *owed = wanted - cut;
     }
 
     /// How many connections left for this reason.
@@ -241,6 +252,7 @@ impl<M: Manager> Closer<M> {
             let ended = {
                 let mut state = lock(&self.state);
                 let ended = state.farewells.remove(&number);
+                state.patient.remove(&number);
                 // The room that this makes is weighed anew, and what is still wanted is asked for again.
                 state.owed = 0;
                 state.hung -= ended.iter().filter(|farewell| farewell.hung).count();
@@ -304,10 +316,11 @@ impl<M: Manager> Handler for Closer<M> {
         let mut given_up = 0;
         {
             let mut state = lock(&self.state);
-            let State { farewells, threads, hung, owed, .. } = &mut *state;
-            for farewell in farewells.values_mut().filter(|farewell| farewell.due(timeout) <= now) {
+            let State { farewells, patient, threads, hung, owed, .. } = &mut *state;
+            for (number, farewell) in farewells.iter_mut().filter(|(_, farewell)| farewell.due(timeout) <= now) {
                 if !farewell.cut {
                     farewell.cut();
+                    patient.remove(number);
                 } else if *hung < HUNG {
                     farewell.hung = true;
                     *hung += 1;

@@ -250,13 +250,21 @@ impl IdleStacks {
     /// Those that look idle, all shards together: whether each slot of the slab is one of them.
     pub(crate) fn looks(&self, capacity: usize) -> Vec<bool> {
         let mut idle = vec![false; capacity];
-        for shard in 0..self.shards {
-            for number in 0..self.words {
-                let slots = self.word(shard, number).look().slots(number);
-                slots.for_each(|slot| idle[slot.index()] = true);
-            }
-        }
+        (0..self.shards).for_each(|shard| {
+            self.looks_of(shard, &mut idle);
+        });
         idle
+    }
+
+    /// Marks those that look idle in `shard`. Returns how many.
+    pub(crate) fn looks_of(&self, shard: usize, idle: &mut [bool]) -> usize {
+        let mut found = 0;
+        for number in 0..self.words {
+            let look = self.word(shard, number).look();
+            found += look.len();
+            look.slots(number).for_each(|slot| idle[slot.index()] = true);
+        }
+        found
     }
 
     /// A take by this shard's callers found it empty and stole. True for every eighth in a row: connections are scarce here.

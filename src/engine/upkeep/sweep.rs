@@ -84,6 +84,8 @@ pub(crate) struct Sweep {
     next: usize,
     /// Which slots looked idle when it began, where a look at each by itself would touch very many shards.
     idle: Option<Vec<bool>>,
+    /// While it begins: the next shard to look at, and how many are idle in those before.
+    begun: Option<(usize, usize)>,
     /// Those to be retired, for the sweep that is under way or the next, and the same for the one after.
     orders: Vec<Order>,
     later: Vec<Order>,
@@ -177,7 +179,13 @@ impl Sweep {
         mut found: impl FnMut(Finding),
     ) -> (u64, Option<usize>) {
         let until = clock::now().saturating_add(GO);
-        let idle = (self.next == 0).then(|| self.begin(bag, settings, pings));
+        let mut idle = None;
+        if self.next == 0 {
+            idle = self.begin(bag, settings, pings, until);
+            if idle.is_none() {
+                return (now, None);
+            }
+        }
         let mut looks = 0;
         while self.next < self.seen.len() {
             if looks >= LOOKS {
@@ -202,7 +210,7 @@ impl Sweep {
             }
             self.next += 1;
         }
-        self.next = 0;
+        (self.next, self.idle) = (0, None);
         self.orders = std::mem::take(&mut self.later);
         if !self.orders.is_empty() {
             self.due = now;
@@ -218,24 +226,32 @@ impl Sweep {
         (self.due, idle)
     }
 
-    /// Begins a sweep. Returns how many are idle.
-    fn begin<T, R: Clone>(&mut self, bag: &Bag<T, R>, settings: &Settings, pings: usize) -> usize {
-        self.due = NEVER;
-        self.to_ping.clear();
-        let idle = if bag.shards() > FEW_SHARDS {
-            let looks = bag.idle().looks(bag.capacity());
-            let idle = looks.iter().filter(|idle| **idle).count();
-            self.idle = Some(looks);
-            idle
-        } else {
-            bag.idle().total()
-        };
+    /// Begins a sweep. Returns how many are idle; `None`: there are so many shards that the go is over, and the next one goes on.
+    fn begin<T, R: Clone>(&mut self, bag: &Bag<T, R>, settings: &Settings, pings: usize, until: u64) -> Option<usize> {
+        let shards = bag.shards();
+        let (mut shard, mut idle) = self.begun.take().unwrap_or_else(|| {
+            self.due = NEVER;
+            self.to_ping.clear();
+            self.idle = (shards > FEW_SHARDS).then(|| vec![false; bag.capacity()]);
+            (0, 0)
+        });
+        while shard < shards {
+            idle += match &mut self.idle {
+                Some(looks) => bag.idle().looks_of(shard, looks),
+                None => bag.idle().count(shard),
+            };
+            shard += 1;
+            if shard < shards && self.idle.is_some() && clock::now() >= until {
+                self.begun = Some((shard, idle));
+                return None;
+            }
+        }
         // Idle ones that may go for having been so for long. Those that are out for a ping are none the less idle.
         // Not by those seen, of which some have left.
         let idle_or_pinged = idle + PINGS_AT_ONCE.saturating_sub(pings);
         let spare = idle_or_pinged.saturating_sub(settings.min_idle);
         self.spare = spare.min(bag.open().saturating_sub(settings.min_open));
-        idle
+        Some(idle)
     }
 
     /// Looks at one.
