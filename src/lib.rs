@@ -52,6 +52,8 @@
 //! | a reply on a leased or idle connection | | 0 | 0, and no reactor wakes | 0 | |
 //! | a peer that hangs up | the reactor, at once | one a shard | | | |
 //!
+//! One use in 1,024 of each slot reads the clock twice, for [`Stats::holds`].
+//!
 //! - At most `max_size` connections are open or being opened, whatever fails, and at most
 //!   [`max_closing`](Builder::max_closing) more with those that are being closed; of these, up to 16
 //!   may hang beyond that.

@@ -14,6 +14,7 @@ use crate::manager::{CloseReason, Manager};
 use crate::observe::{Event, Observer};
 use crate::os::sys;
 use crate::pool::Pool;
+use crate::stats::WaitTimes;
 
 /// Builds the pool, and has it measured under this name: the whole of what there is to do, beside choosing the process's exporter. Feature
 /// `metrics`.
@@ -32,6 +33,7 @@ use crate::pool::Pool;
 /// | `db.client.connection.timeouts` | counter | callers whose wait ran out |
 /// | `db.client.connection.create_time` | histogram, s | dials that succeeded |
 /// | `db.client.connection.wait_time` | histogram, s | waits that were served; who found an idle connection did not wait |
+/// | `db.client.connection.use_time` | histogram, s | how long connections were used: of one use in 1,024, to a power of two |
 /// | `corepool.leases`, `corepool.waited`, `corepool.refused`, `corepool.dials`, `corepool.dials.failed`, `corepool.opened` | counter | as in [`Stats`](crate::Stats) |
 /// | `corepool.closed`, by `reason` | counter | connections that left to be closed |
 /// | `corepool.stolen`, by `shard` | counter | uses of that shard's callers that another shard served |
@@ -60,7 +62,9 @@ pub fn install<M: Manager>(name: impl Into<String>, builder: Builder<M>) -> Resu
     describe();
     let pool = builder.also_observed(Metered { pool: name.clone() }).build()?;
     let weak = Arc::downgrade(&pool.engine);
-    installed().push(Installed { update: Box::new(move || weak.upgrade().is_some_and(|engine| set(&name, &engine))) });
+    let mut told = WaitTimes::default();
+    let update = Box::new(move || weak.upgrade().is_some_and(|engine| set(&name, &engine, &mut told)));
+    installed().push(Installed { update });
     Ok(pool)
 }
 
@@ -69,7 +73,7 @@ pub fn install<M: Manager>(name: impl Into<String>, builder: Builder<M>) -> Resu
 pub fn update() {
     // Taken out meanwhile: a recorder is somebody's code, and may ask for another pool's metrics.
     let mut pools = std::mem::take(&mut *installed());
-    pools.retain(|pool| (pool.update)());
+    pools.retain_mut(|pool| (pool.update)());
     let mut now = installed();
     pools.append(&mut now);
     *now = pools;
@@ -92,7 +96,7 @@ pub fn update_every(interval: Duration) -> std::io::Result<()> {
 
 struct Installed {
     /// False once the pool has gone.
-    update: Box<dyn Fn() -> bool + Send>,
+    update: Box<dyn FnMut() -> bool + Send>,
 }
 
 fn installed() -> std::sync::MutexGuard<'static, Vec<Installed>> {
@@ -128,8 +132,8 @@ impl Observer for Metered {
     }
 }
 
-/// Returns true: the pool is still there.
-fn set<M: Manager>(name: &str, engine: &Engine<M>) -> bool {
+/// Returns true: the pool is still there. `told` has the uses whose length the histogram has by now.
+fn set<M: Manager>(name: &str, engine: &Engine<M>, told: &mut WaitTimes) -> bool {
     let (stats, settings) = (engine.stats(), engine.settings());
     let pool = || name.to_owned();
     let states = [("idle", stats.idle), ("used", stats.leased), ("opening", stats.opening), ("closing", stats.closing)];
@@ -152,6 +156,12 @@ fn set<M: Manager>(name: &str, engine: &Engine<M>) -> bool {
     for (number, shard) in stats.shards.iter().enumerate() {
         counter!("corepool.stolen", "pool" => pool(), "shard" => number.to_string()).absolute(shard.stolen);
     }
+    for ((at_most, count), (_, before)) in stats.holds.buckets().zip(told.buckets()) {
+        // The middle of what is known of them, which is a power of two.
+        let length = at_most.as_secs_f64() * 0.75;
+        histogram!("db.client.connection.use_time", "pool" => pool()).record_many(length, (count - before) as usize);
+    }
+    *told = stats.holds;
     true
 }
 
@@ -163,6 +173,7 @@ fn describe() {
     describe_counter!("db.client.connection.timeouts", "Callers whose wait ran out.");
     describe_histogram!("db.client.connection.create_time", Unit::Seconds, "How long dials took that succeeded.");
     describe_histogram!("db.client.connection.wait_time", Unit::Seconds, "How long callers waited who were served.");
+    describe_histogram!("db.client.connection.use_time", Unit::Seconds, "How long connections were used, sampled.");
     describe_counter!("corepool.leases", "Uses begun.");
     describe_counter!("corepool.waited", "Callers that had to wait.");
     describe_counter!("corepool.refused", "Callers that were refused at once.");

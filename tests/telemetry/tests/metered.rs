@@ -68,6 +68,14 @@ fn the_exporters_page_says_what_the_statistics_say() {
         assert_eq!(theirs.get(&key), Some(&value), "{key:?} in {page}");
     }
     drop(second);
+    // Enough uses for one to be sampled.
+    for _ in 0..2_048 {
+        pool.with(|number| Ok::<_, GetError>(*number)).expect("it has a connection");
+    }
+    update();
+    let page = exporter.render();
+    let used = series(&page).into_iter().find(|((name, _), _)| name == "db_client_connection_use_time_count");
+    assert!(used.is_some_and(|(_, count)| count >= 1.0), "no use was sampled: {page}");
     assert!(heard.load(Relaxed) > 0, "the builder's own observer is not told any more");
 
     // A pool that has gone is not asked any more, and one that is closed is.
