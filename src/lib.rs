@@ -44,7 +44,7 @@
 //! | operation | progress | locked instructions | system calls | allocations | shared lines written |
 //! |---|---|---|---|---|---|
 //! | [`with`](Pool::with), [`get`](Pool::get), [`try_get`](Pool::try_get), an idle connection in this core's shard | lock-free | 1 | 0 | 0 | the shard's own word |
-//! | the same, stolen from another shard | lock-free | 3 | 0 | 0 | that shard's word |
+//! | the same, stolen from another shard | lock-free | 2 | 0 | 0 | that shard's word, and this one's counts |
 //! | the same, none idle | parks, up to `wait_timeout` | a lock, and one a word of each shard for the first waiter | 2 or more | a few | all shards' words |
 //! | before any of these, where the manager names a socket: a look at it ([`Manager::probe_after`]) | | 0 | 1, and 1 more for a stream without an identity | 0 | |
 //! | a lease's drop, nobody waiting | lock-free | 1 | 0 | 0 | the shard's own word |
@@ -52,6 +52,8 @@
 //! | a reply on a leased or idle connection | | 0 | 0, and no reactor wakes | 0 | |
 //! | a peer that hangs up | the reactor, at once | one a shard | | | |
 //!
+//! In instructions, counted by a test: a `with` around an empty closure some 105, `get` and its drop some 150, `get_owned` and its drop
+//! some 190 and two locked ones more, a `with` over a [`TcpManager`] with its defaults some 470 and one `recv`.
 //! One use in 1,024 of each slot reads the clock twice, for [`Stats::holds`].
 //!
 //! - At most `max_size` connections are open or being opened, whatever fails, and at most

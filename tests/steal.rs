@@ -2,7 +2,7 @@
 
 mod support;
 
-use corepool::{GetErrorKind, Pool};
+use corepool::{GetError, GetErrorKind, Pool};
 use support::{Counting, Fake, comes_to_rest};
 
 /// On a thread pinned to the first core, so that it has one home shard; where a sandbox forbids that, not at all.
@@ -10,6 +10,11 @@ fn at_home(f: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         scope.spawn(|| if support::pin(0) { f() } else { eprintln!("not run: no thread may be pinned here") });
     });
+}
+
+/// Asked before the thread is pinned, since it sees no other then.
+fn second_core() -> Option<core_affinity::CoreId> {
+    core_affinity::get_core_ids().unwrap_or_default().get(1).copied()
 }
 
 #[test]
@@ -36,6 +41,47 @@ fn a_connection_idle_in_another_shard_is_found() {
         assert_eq!(stats.shards.iter().filter(|shard| shard.idle > 0).count(), 1, "{:?}", stats.shards);
         let _leases: Vec<_> = (0..8).map(|_| pool.get().unwrap()).collect();
         assert_eq!((pool.stats().stolen, census.opened()), (7, 8));
+    });
+}
+
+#[test]
+fn a_caller_that_moves_steals_its_connection_back_once() {
+    let Some(other) = second_core() else { return eprintln!("not run: there is no second core") };
+    at_home(|| {
+        let pool = Pool::builder(Fake::default()).max_size(1).min_open(1).shards(2).build().unwrap();
+        comes_to_rest(&pool);
+        drop(pool.get().unwrap());
+        let before = pool.stats().stolen;
+        let moves = |_: &mut _| {
+            assert!(core_affinity::set_for_current(other));
+            Ok::<_, GetError>(())
+        };
+        pool.with(moves).unwrap();
+        // It went back to where it was taken, and is at home here from the first time that it is taken here.
+        (0..10).for_each(|_| drop(pool.get().unwrap()));
+        assert_eq!(pool.stats().stolen, before + 1);
+        comes_to_rest(&pool);
+    });
+}
+
+#[test]
+fn a_lease_dropped_elsewhere_goes_back_to_its_takers_shard() {
+    let Some(other) = second_core() else { return eprintln!("not run: there is no second core") };
+    at_home(|| {
+        let pool = Pool::builder(Fake::default()).max_size(1).min_open(1).shards(2).build().unwrap();
+        comes_to_rest(&pool);
+        drop(pool.get().unwrap());
+        let before = pool.stats().stolen;
+        for _ in 0..10 {
+            let lease = pool.get().unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    assert!(core_affinity::set_for_current(other));
+                    drop(lease);
+                });
+            });
+        }
+        assert_eq!(pool.stats().stolen, before, "it was at home each time");
     });
 }
 
