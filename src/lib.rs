@@ -64,8 +64,8 @@
 //! - A stream that its type says is not fit ([`Stream`]) is not lent again, whatever its user and its manager say; nor, while
 //!   [`probe_after`](Manager::probe_after) is zero, one whose socket was replaced, or on which bytes wait that its manager does
 //!   not keep.
-//! - No caller waits while a connection is idle or could be opened; no wait is without a bound; every caller that fails is told
-//!   the cause.
+//! - No caller waits while a connection is idle or could be opened, but until one that was woken for it gets a core; no wait is without
+//!   a bound; every caller that fails is told the cause.
 //! - A dial, a ping, a close and a checkout hook each have a deadline. What hangs beyond it is bounded in number, and stands in
 //!   nobody's way.
 //! - While the endpoint is down it is dialed at a pace: demand hastens a dial to four a second in the end, and never one whose

@@ -144,6 +144,12 @@ pub(crate) struct Permit {
 }
 
 /// A waiter's own end of its place in the queue.
+///
+/// Its bell is a condition variable of its own, and its fate is behind the lock. Tried against it, in a program of its own with nothing but
+/// strict hand-overs, 16, 64 and 256 threads on 4 connections, 2 cores: a fate in a word of the waiter's, on which it parks, so that it
+/// needs no lock to learn it, and a seat that each thread keeps. CPU time a use, medians of 41 rounds by turns: 1.02, 1.04 and 0.96 of
+/// what it is with the condition variable (quarters 0.73 to 1.25); with a new seat each time 1.03, 0.99 and 1.02. A sleep and a wake-up
+/// cost so much more that neither the allocation nor the lock shows, and the claim in a word would be one more edge.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(super) number: u64,
