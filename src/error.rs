@@ -156,6 +156,13 @@ impl GetError {
         GetError(Some(Arc::clone(&CLOSED)))
     }
 
+    /// Makes those that are always the same, so that none allocates where it is met. For whoever builds a pool.
+    pub(crate) fn prepare() {
+        [&CLOSED, &NONE_OPEN, &PAUSED].into_iter().for_each(|error| {
+            LazyLock::force(error);
+        });
+    }
+
     pub(crate) fn busy(busy: Busy) -> Self {
         GetError(match busy {
             Busy::InUse => None,

@@ -57,6 +57,7 @@ use self::resident::Resident;
 use self::told::Told;
 use self::upkeep::Upkeep;
 use self::waits::Waits;
+use crate::error::GetError;
 use crate::lockfree::bag::{Bag, Claim, Limits, Slot};
 use crate::manager::Manager;
 use crate::observe::Observing;
@@ -102,6 +103,7 @@ impl<M: Manager> Engine<M> {
     /// Builds the pool. Dials nothing yet.
     pub(crate) fn new(manager: Arc<M>, plan: Plan) -> io::Result<Arc<Self>> {
         static POOLS: AtomicU64 = AtomicU64::new(0);
+        GetError::prepare();
         let Plan { settings, capacity, shards, dispatch, reactors, observing, lazy } = plan;
         // Relaxed: spreads the pools' deadlines over the reactors.
         let turn = POOLS.fetch_add(1, Ordering::Relaxed) as usize % shards;
