@@ -100,6 +100,8 @@
 //! - `metrics`: gauges, counters and histograms for the `metrics` crate ([`telemetry::install`]).
 //! - `tracing`: events and outages for the `tracing` crate ([`telemetry::Traced`]).
 //! - `serde`: `Serialize` for [`Stats`] and [`Settings`], `Deserialize` for [`Settings`].
+//! - `r2d2`: managers for its clients ([`clients`]).
+//! - `fdhunt`: for a manager of your own whose client hides its socket ([`clients::fdhunt`]).
 //!
 //! The minimum supported Rust version is 1.88, with and without them.
 
@@ -107,6 +109,7 @@
 compile_error!("corepool runs on Linux only: it watches idle connections by epoll");
 
 mod builder;
+pub mod clients;
 mod docs;
 mod engine;
 mod error;

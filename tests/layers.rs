@@ -26,7 +26,7 @@ const LAYERS: [&[&str]; 16] = [
     // What a user implements, sets and reads.
     &["error.rs", "manager.rs", "settings.rs", "observe.rs", "stats.rs"],
     // Ready-made connections.
-    &["net/"],
+    &["net/", "clients/"],
     // The engine's parts, which know neither the engine nor each other but for what stands here.
     &[
         "engine/counters.rs",

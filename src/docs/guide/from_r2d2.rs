@@ -10,6 +10,21 @@
 //! - **No scheduled thread pool.** Dials, pings and closes run on background threads that all pools of a process share.
 //! - **Every error has a kind and a cause**: [`GetError`] instead of one text.
 //!
+//! **Moving over takes two lines**, by the feature `r2d2`: whatever is an `r2d2::ManageConnection` is a manager, with its customizer and
+//! its error handler.
+//!
+//! ```text
+//! -let pool = r2d2::Pool::builder().max_size(8).build(manager)?;
+//! +let pool = corepool::Pool::builder(corepool::clients::R2d2Manager::new(manager)).max_size(8).build()?;
+//!
+//! -fn handle(pool: &r2d2::Pool<ConnectionManager<PgConnection>>) {
+//! +fn handle(pool: &corepool::Pool<R2d2Manager<ConnectionManager<PgConnection>>>) {
+//! ```
+//!
+//! A lease dereferences to the connection, as r2d2's guard does. Then say how its socket is found, so that it is watched
+//! (`R2d2Manager::find_socket`), or have a connection that has rested asked ([`Builder::validate_after`]); and which errors cost nothing
+//! (`R2d2Manager::harmless_errors`).
+//!
 //! [The guide](super) says how to read the table.
 //!
 //! # r2d2

@@ -1,0 +1,25 @@
+//! Managers for the clients that people use, each behind a feature of its own, off by default.
+//!
+//! | feature | manager | lends | its socket |
+//! |---|---|---|---|
+//! | `r2d2` | [`R2d2Manager`] | what any `r2d2::ManageConnection` opens | as you say: unwatched, named, or found |
+//! | `fdhunt` | one of your own, around a client that hides its socket | [`Watched`] | [`fdhunt`] |
+//!
+//! All of them close a connection that the server has closed while it lay idle, before it is lent; keep one whose use failed with an
+//! error that the server reported; and discard one that may still be owed an answer, as far as its client can tell (each manager's page says how
+//! far that is). In `tests/clients` each of these is in front of a real server, some thousand times, beside late replies, cuts and users
+//! who give up.
+//!
+//! A feature brings the client in its leanest form. TLS and other extras come by your own dependency on it, whose features are the same.
+
+#[cfg(feature = "fdhunt")]
+pub mod fdhunt;
+#[cfg(feature = "r2d2")]
+mod r2d2;
+#[cfg(feature = "fdhunt")]
+mod watched;
+
+#[cfg(feature = "r2d2")]
+pub use self::r2d2::{R2d2Error, R2d2Manager, WatchedR2d2Manager};
+#[cfg(feature = "fdhunt")]
+pub use self::watched::Watched;
