@@ -3,6 +3,8 @@
 //! | feature | manager | lends | its socket |
 //! |---|---|---|---|
 //! | `r2d2` | [`R2d2Manager`] | what any `r2d2::ManageConnection` opens | as you say: unwatched, named, or found |
+//! | `redis` | [`RedisManager`] | one of ours for the `redis` crate's commands ([`RedisConnection`]) | ours |
+//! | `redis` | [`RedisClientManager`] | the `redis` crate's own | found; TCP, TLS and Unix sockets |
 //! | `fdhunt` | one of your own, around a client that hides its socket | [`Watched`] | [`fdhunt`] |
 //!
 //! All of them close a connection that the server has closed while it lay idle, before it is lent; keep one whose use failed with an
@@ -16,10 +18,14 @@
 pub mod fdhunt;
 #[cfg(feature = "r2d2")]
 mod r2d2;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "fdhunt")]
 mod watched;
 
 #[cfg(feature = "r2d2")]
 pub use self::r2d2::{R2d2Error, R2d2Manager, WatchedR2d2Manager};
+#[cfg(feature = "redis")]
+pub use self::redis::{connection::RedisConnection, manager::RedisManager, stock::RedisClientManager};
 #[cfg(feature = "fdhunt")]
 pub use self::watched::Watched;

@@ -1,0 +1,230 @@
+//! Dialing Redis over streams of ours: [`RedisManager`].
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{
+    Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
+    RedisError, RedisResult, Value, cmd,
+};
+
+use super::connection::{OnPush, RedisConnection};
+use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
+use crate::net::tcp::TcpManager;
+use crate::net::unix::UnixManager;
+
+/// Opens connections to Redis that know whether they may be lent again: [`RedisConnection`].
+///
+/// ```no_run
+/// use corepool::Pool;
+/// use corepool::clients::RedisManager;
+/// use redis::Commands;
+///
+/// let pool = Pool::builder(RedisManager::new("redis://:secret@localhost:6379/2")?).max_size(16).build()?;
+/// let visits: i64 = pool.with(|redis| redis.incr("visits", 1))?;
+/// # drop(visits);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A dial connects, logs in (`AUTH`, or `HELLO 3` with it), selects the database, and names the library, all within `dial_timeout`. Idle
+/// connections are watched, and looked at before each checkout: pushes of RESP3 are taken and go to
+/// [`on_push`](RedisManager::on_push), anything else discards. A use that failed keeps its connection where the connection itself tells
+/// that nothing is half done: an error of the server's costs nothing. One that panicked discards.
+///
+/// What the kernel is to do for a connection to a peer that vanished: [`tcp`](RedisManager::tcp).
+#[derive(Clone)]
+pub struct RedisManager {
+    endpoint: Endpoint,
+    login: RedisConnectionInfo,
+    on_push: Option<Arc<OnPush>>,
+}
+
+#[derive(Debug, Clone)]
+enum Endpoint {
+    Tcp(TcpManager),
+    Unix(UnixManager),
+}
+
+impl RedisManager {
+    /// For a URL: `redis://[USER][:PASSWORD@]HOST[:PORT][/DATABASE]`, or `redis+unix:///PATH[?db=DATABASE&user=USER&pass=PASSWORD]`; with
+    /// `?protocol=resp3` for RESP3. Or for what the `redis` crate makes of one, a `ConnectionInfo`.
+    ///
+    /// A URL that does not parse, or one with TLS, is refused. Of a `ConnectionInfo`, the TCP settings are not used: those of
+    /// [`tcp`](RedisManager::tcp) are.
+    pub fn new(info: impl IntoConnectionInfo) -> RedisResult<Self> {
+        let info: ConnectionInfo = info.into_connection_info()?;
+        let endpoint = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let host =
+                    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
+                Endpoint::Tcp(TcpManager::new(format!("{host}:{port}")))
+            }
+            ConnectionAddr::Unix(path) => Endpoint::Unix(UnixManager::new(path)),
+            _ => return Err((ErrorKind::InvalidClientConfig, "TLS is not offered by this manager").into()),
+        };
+        Ok(RedisManager { endpoint, login: info.redis_settings().clone(), on_push: None })
+    }
+
+    /// Bounds each read of every use. Default `None`: for ever. A read that times out costs the connection.
+    pub fn read_timeout(self, timeout: Option<Duration>) -> Self {
+        self.tcp(|tcp| tcp.read_timeout(timeout)).unix(|unix| unix.read_timeout(timeout))
+    }
+
+    /// Bounds each write of every use. Default `None`: for ever.
+    pub fn write_timeout(self, timeout: Option<Duration>) -> Self {
+        self.tcp(|tcp| tcp.write_timeout(timeout)).unix(|unix| unix.write_timeout(timeout))
+    }
+
+    /// Changes how TCP is dialed: keep-alive, user timeout. Without effect on a Unix socket.
+    pub fn tcp(mut self, change: impl FnOnce(TcpManager) -> TcpManager) -> Self {
+        if let Endpoint::Tcp(tcp) = self.endpoint {
+            self.endpoint = Endpoint::Tcp(change(tcp));
+        }
+        self
+    }
+
+    /// Changes how a Unix socket is dialed. Without effect on TCP.
+    pub fn unix(mut self, change: impl FnOnce(UnixManager) -> UnixManager) -> Self {
+        if let Endpoint::Unix(unix) = self.endpoint {
+            self.endpoint = Endpoint::Unix(change(unix));
+        }
+        self
+    }
+
+    /// What becomes of RESP3's pushes, such as the invalidations of client-side caching. Default: they are dropped.
+    ///
+    /// Runs on whichever thread reads one: in the middle of a command, or at a checkout. Should not block.
+    pub fn on_push(mut self, take: impl Fn(Value) + Send + Sync + 'static) -> Self {
+        self.on_push = Some(Arc::new(take));
+        self
+    }
+
+    /// In one round trip: all is sent, and then all is heard.
+    fn log_in(&self, redis: &mut RedisConnection) -> RedisResult<()> {
+        const AUTH: ErrorKind = ErrorKind::AuthenticationFailed;
+        let mut asked = Vec::new();
+        if resp3(&self.login) {
+            asked.push((self.hello(), Some((AUTH, "HELLO was refused"))));
+        } else if let Some(password) = self.login.password() {
+            let mut auth = cmd("AUTH");
+            if let Some(user) = self.login.username() {
+                auth.arg(user);
+            }
+            auth.arg(password);
+            asked.push((auth, Some((AUTH, "AUTH was refused"))));
+        }
+        // Tells whether a password was needed that was not given, whether the server is ready, and whether it has room.
+        asked.push((cmd("PING"), None));
+        if self.login.db() != 0 {
+            let mut select = cmd("SELECT");
+            select.arg(self.login.db());
+            asked.push((select, Some((ErrorKind::InvalidClientConfig, "SELECT was refused"))));
+        }
+        if !self.login.skip_set_lib_name() {
+            for (name, value) in [("LIB-NAME", "corepool"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
+                let mut inform = cmd("CLIENT");
+                inform.arg("SETINFO").arg(name).arg(value);
+                asked.push((inform, None));
+            }
+        }
+        let packed: Vec<u8> = asked.iter().flat_map(|(command, _)| command.get_packed_command()).collect();
+        redis.send_packed_command(&packed)?;
+        asked.into_iter().try_for_each(|(_, refused)| judge(redis.recv_response()?, refused))
+    }
+
+    fn hello(&self) -> Cmd {
+        let mut hello = cmd("HELLO");
+        hello.arg(3);
+        if let Some(password) = self.login.password() {
+            hello.arg("AUTH").arg(self.login.username().unwrap_or("default")).arg(password);
+        }
+        hello
+    }
+}
+
+fn resp3(login: &RedisConnectionInfo) -> bool {
+    login.protocol() != ProtocolVersion::RESP2
+}
+
+/// An error that the server reports is one of this kind, with its text, unless it will go away by itself. Where none is named, only one
+/// that tells of the whole session matters: an old server does not know of `SETINFO`, and a user may have no right to `PING`.
+fn judge(reply: Value, refused: Option<(ErrorKind, &'static str)>) -> RedisResult<()> {
+    match (reply.extract_error(), refused) {
+        (Ok(_), _) => Ok(()),
+        (Err(error), _) if is_passing(&error) => Err(error),
+        (Err(error), Some((kind, what))) => Err((kind, what, error.to_string()).into()),
+        (Err(error), None) if error.code() == Some("NOAUTH") => {
+            Err((ErrorKind::AuthenticationFailed, "a password is needed", error.to_string()).into())
+        }
+        (Err(_), None) => Ok(()),
+    }
+}
+
+/// What a server says that is just not ready.
+fn is_passing(error: &RedisError) -> bool {
+    matches!(error.code(), Some("LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN"))
+        || error.to_string().contains("max number of clients")
+}
+
+impl Manager for RedisManager {
+    type Connection = RedisConnection;
+    type Error = RedisError;
+
+    fn connect(&self, dial: &Dial<'_>) -> RedisResult<RedisConnection> {
+        let stream = match &self.endpoint {
+            Endpoint::Tcp(tcp) => tcp.connect(dial),
+            Endpoint::Unix(unix) => unix.connect(dial),
+        };
+        let stream = stream.map_err(io::Error::from)?;
+        dial.cut_at_deadline(&stream)?;
+        let mut redis = RedisConnection::new(stream, resp3(&self.login), self.login.db(), self.on_push.clone());
+        self.log_in(&mut redis)?;
+        redis.logged_in();
+        Ok(redis)
+    }
+
+    /// A refused login, database or protocol.
+    fn is_permanent(&self, error: &RedisError) -> bool {
+        matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
+    }
+
+    #[inline]
+    fn watch(&self, redis: &RedisConnection, on: &mut Watch<'_>) {
+        on.socket(redis);
+    }
+
+    fn on_idle_data(&self, redis: &mut RedisConnection, _peeked: &[u8]) -> Verdict {
+        if redis.take_idle() { Verdict::Keep } else { Verdict::Discard }
+    }
+
+    fn ping(&self, redis: &mut RedisConnection) -> RedisResult<()> {
+        cmd("PING").exec(redis)
+    }
+
+    /// What the error says does not matter: the connection knows.
+    fn on_error(&self, _redis: &mut RedisConnection, _error: &dyn Any) -> Verdict {
+        Verdict::Keep
+    }
+
+    #[inline]
+    fn on_return(&self, _redis: &mut RedisConnection, how: Outcome) -> Verdict {
+        // One that is not fit does not get that far.
+        if how == Outcome::Panicked { Verdict::Discard } else { Verdict::Keep }
+    }
+}
+
+impl fmt::Debug for RedisManager {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisManager")
+            .field("endpoint", &self.endpoint)
+            .field("user", &self.login.username())
+            .field("database", &self.login.db())
+            .field("protocol", &self.login.protocol())
+            .finish_non_exhaustive()
+    }
+}

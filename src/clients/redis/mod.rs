@@ -1,0 +1,8 @@
+//! Redis: connections of ours that speak its protocol ([`manager`], [`connection`]), and those of the `redis` crate ([`stock`]).
+
+mod ahead;
+pub(super) mod connection;
+mod frames;
+pub(super) mod manager;
+mod session;
+pub(super) mod stock;
