@@ -3,6 +3,7 @@
 //! | feature | manager | lends | its socket |
 //! |---|---|---|---|
 //! | `r2d2` | [`R2d2Manager`] | what any `r2d2::ManageConnection` opens | as you say: unwatched, named, or found |
+//! | `postgres` | [`PostgresManager`] | a `postgres::Client` ([`PostgresConnection`]) | found; TCP and Unix sockets |
 //! | `redis` | [`RedisManager`] | one of ours for the `redis` crate's commands ([`RedisConnection`]) | ours |
 //! | `redis` | [`RedisClientManager`] | the `redis` crate's own | found; TCP, TLS and Unix sockets |
 //! | `fdhunt` | one of your own, around a client that hides its socket | [`Watched`] | [`fdhunt`] |
@@ -16,6 +17,8 @@
 
 #[cfg(feature = "fdhunt")]
 pub mod fdhunt;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "r2d2")]
 mod r2d2;
 #[cfg(feature = "redis")]
@@ -23,6 +26,11 @@ mod redis;
 #[cfg(feature = "fdhunt")]
 mod watched;
 
+#[cfg(feature = "postgres")]
+pub use self::postgres::{
+    connection::PostgresConnection,
+    manager::{PostgresManager, PostgresReset},
+};
 #[cfg(feature = "r2d2")]
 pub use self::r2d2::{R2d2Error, R2d2Manager, WatchedR2d2Manager};
 #[cfg(feature = "redis")]
