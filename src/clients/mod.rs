@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `r2d2` | [`R2d2Manager`] | what any `r2d2::ManageConnection` opens | as you say: unwatched, named, or found |
 //! | `postgres` | [`PostgresManager`] | a `postgres::Client` ([`PostgresConnection`]) | found; TCP and Unix sockets |
+//! | `mysql` | [`MysqlManager`] | a `mysql::Conn` that goes dirty ([`MysqlConnection`]) | shown by the client |
 //! | `redis` | [`RedisManager`] | one of ours for the `redis` crate's commands ([`RedisConnection`]) | ours |
 //! | `redis` | [`RedisClientManager`] | the `redis` crate's own | found; TCP, TLS and Unix sockets |
 //! | `fdhunt` | one of your own, around a client that hides its socket | [`Watched`] | [`fdhunt`] |
@@ -17,6 +18,8 @@
 
 #[cfg(feature = "fdhunt")]
 pub mod fdhunt;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "r2d2")]
@@ -26,6 +29,12 @@ mod redis;
 #[cfg(feature = "fdhunt")]
 mod watched;
 
+#[cfg(feature = "mysql")]
+pub use self::mysql::{
+    connection::MysqlConnection,
+    manager::{MysqlManager, MysqlReset},
+    transaction::MysqlTransaction,
+};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{
     connection::PostgresConnection,
