@@ -100,7 +100,7 @@
 //! - `metrics`: gauges, counters and histograms for the `metrics` crate ([`telemetry::install`]).
 //! - `tracing`: events and outages for the `tracing` crate ([`telemetry::Traced`]).
 //! - `serde`: `Serialize` for [`Stats`] and [`Settings`], `Deserialize` for [`Settings`].
-//! - `r2d2`, `postgres`, `mysql`, `redis`: managers for these clients ([`clients`]).
+//! - `r2d2`, `postgres`, `mysql`, `redis`, `rustls`: managers for these clients ([`clients`]).
 //! - `fdhunt`: for a manager of your own whose client hides its socket ([`clients::fdhunt`]).
 //!
 //! The minimum supported Rust version is 1.88, with and without them.

@@ -7,6 +7,7 @@
 //! | `mysql` | [`MysqlManager`] | a `mysql::Conn` that goes dirty ([`MysqlConnection`]) | shown by the client |
 //! | `redis` | [`RedisManager`] | one of ours for the `redis` crate's commands ([`RedisConnection`]) | ours |
 //! | `redis` | [`RedisClientManager`] | the `redis` crate's own | found; TCP, TLS and Unix sockets |
+//! | `rustls` | [`TlsManager`] | a TLS stream over TCP ([`TlsConn`]) | ours |
 //! | `fdhunt` | one of your own, around a client that hides its socket | [`Watched`] | [`fdhunt`] |
 //!
 //! All of them close a connection that the server has closed while it lay idle, before it is lent; keep one whose use failed with an
@@ -26,6 +27,8 @@ mod postgres;
 mod r2d2;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "rustls")]
+mod tls;
 #[cfg(feature = "fdhunt")]
 mod watched;
 
@@ -44,5 +47,7 @@ pub use self::postgres::{
 pub use self::r2d2::{R2d2Error, R2d2Manager, WatchedR2d2Manager};
 #[cfg(feature = "redis")]
 pub use self::redis::{connection::RedisConnection, manager::RedisManager, stock::RedisClientManager};
+#[cfg(feature = "rustls")]
+pub use self::tls::{connection::TlsConn, manager::TlsManager};
 #[cfg(feature = "fdhunt")]
 pub use self::watched::Watched;

@@ -1,0 +1,121 @@
+//! Dialing TLS: [`TlsManager`].
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+
+use super::connection::TlsConn;
+use crate::manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
+use crate::net::tcp::TcpManager;
+
+/// Opens TLS streams over TCP, by rustls, and lends them: [`TlsConn`].
+///
+/// ```no_run
+/// use corepool::clients::TlsManager;
+/// use corepool::{Pool, TcpManager};
+/// use std::sync::Arc;
+///
+/// # fn config() -> Arc<rustls::ClientConfig> { unimplemented!() }
+/// // Roots, a crypto provider, a client's certificate: all that is rustls's.
+/// let config: Arc<rustls::ClientConfig> = config();
+/// let manager = TlsManager::new(TcpManager::new("db.example.com:6380"), "db.example.com".try_into()?, config);
+/// let pool = Pool::builder(manager).max_size(16).build()?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The handshake, and a login after it, have what is left of `dial_timeout`. A peer's certificate that is refused is permanent. An idle
+/// stream is watched for its peer's hang-up, and looked at before each checkout: session tickets and renewed keys are taken, and it is
+/// kept; a `close_notify`, which may come without a hang-up, and plain text that nobody asked for discard it. A use that failed or panicked
+/// discards.
+#[derive(Clone)]
+pub struct TlsManager {
+    tcp: TcpManager,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+    one_way: bool,
+    login: Option<Arc<Login>>,
+}
+
+type Login = dyn Fn(&mut TlsConn, &Dial<'_>) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
+
+impl TlsManager {
+    /// Over what `tcp` dials, to a peer whose certificate is for `name`. A login that `tcp` has would be spoken in plain text, before
+    /// the handshake; one for afterwards is [`with_login`](TlsManager::with_login).
+    pub fn new(tcp: TcpManager, name: ServerName<'static>, config: Arc<ClientConfig>) -> Self {
+        // Which of a session's records are answered is the session's.
+        TlsManager { tcp: tcp.one_way(true), name, config, one_way: false, login: None }
+    }
+
+    /// Whether what is written expects no reply, as [`TcpManager::one_way`] does. Default `false`.
+    pub fn one_way(mut self, one_way: bool) -> Self {
+        self.one_way = one_way;
+        self
+    }
+
+    /// Runs `login` on each new stream before it is lent, as [`TcpManager::with_login`] does.
+    pub fn with_login<E>(
+        mut self,
+        login: impl Fn(&mut TlsConn, &Dial<'_>) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.login = Some(Arc::new(move |conn, dial| login(conn, dial).map_err(Into::into)));
+        self
+    }
+}
+
+impl Manager for TlsManager {
+    type Connection = TlsConn;
+    type Error = io::Error;
+
+    fn connect(&self, dial: &Dial<'_>) -> io::Result<TlsConn> {
+        let stream = self.tcp.connect(dial)?;
+        dial.cut_at_deadline(&stream)?;
+        let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(io::Error::other)?;
+        let mut conn = TlsConn::new(session, stream, self.one_way);
+        conn.shake_hands()?;
+        if let Some(login) = &self.login {
+            login(&mut conn, dial).map_err(io::Error::other)?;
+        }
+        conn.logged_in()?;
+        Ok(conn)
+    }
+
+    /// A certificate that was refused, by either side, or no version or cipher that both know.
+    fn is_permanent(&self, error: &io::Error) -> bool {
+        use rustls::Error::{InvalidCertificate, NoCertificatesPresented, PeerIncompatible};
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        matches!(cause, Some(InvalidCertificate(_) | NoCertificatesPresented | PeerIncompatible(_)))
+    }
+
+    #[inline]
+    fn watch(&self, conn: &TlsConn, on: &mut Watch<'_>) {
+        on.socket(conn);
+    }
+
+    fn on_idle_data(&self, conn: &mut TlsConn, _peeked: &[u8]) -> Verdict {
+        if conn.take_idle() { Verdict::Keep } else { Verdict::Discard }
+    }
+
+    #[inline]
+    fn on_return(&self, _conn: &mut TlsConn, how: Outcome) -> Verdict {
+        // One that is not fit is discarded all the same.
+        if how == Outcome::Done { Verdict::Keep } else { Verdict::Discard }
+    }
+
+    fn close(&self, mut conn: TlsConn, _why: CloseReason) {
+        conn.say_goodbye();
+    }
+}
+
+impl fmt::Debug for TlsManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsManager").field("tcp", &self.tcp).field("name", &self.name).finish_non_exhaustive()
+    }
+}
