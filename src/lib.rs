@@ -101,7 +101,7 @@
 //! - `tracing`: events and outages for the `tracing` crate ([`telemetry::Traced`]).
 //! - `serde`: `Serialize` for [`Stats`] and [`Settings`], `Deserialize` for [`Settings`].
 //! - `r2d2`, `postgres`, `mysql`, `redis`, `rustls`: managers for these clients ([`clients`]).
-//! - `fdhunt`: for a manager of your own whose client hides its socket ([`clients::fdhunt`]).
+//! - `fdhunt`: for a manager of your own whose client hides its socket ([`clients::fdhunt`], [`own_manager`]).
 //!
 //! The minimum supported Rust version is 1.88, with and without them.
 
@@ -129,7 +129,7 @@ pub mod telemetry;
 mod watch;
 
 pub use builder::Builder;
-pub use docs::{cookbook, guide};
+pub use docs::{cookbook, guide, own_manager};
 pub use error::{BuildError, Cause, GetError, GetErrorKind, UseError};
 pub use lease::Lease;
 pub use manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};

@@ -2,3 +2,4 @@
 
 pub mod cookbook;
 pub mod guide;
+pub mod own_manager;
