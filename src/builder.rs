@@ -277,6 +277,18 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// For callers who share connections, so many a shard: all are kept open and none idle, and each is held for as long as it lives.
+    pub(crate) fn for_lines(mut self, per_shard: usize) -> Result<(Self, usize), BuildError> {
+        within("lines_per_shard", per_shard, 1, SHARDS_LIMIT)?;
+        let shards = self.shards.unwrap_or_else(|| Topology::of_process().budget().min(SHARDS_LIMIT));
+        within("shards", shards, 1, SHARDS_LIMIT)?;
+        let lines = shards * per_shard;
+        within("lines", lines, 1, SlotId::CAPACITY_LIMIT)?;
+        (self.shards, self.max_size, self.capacity) = (Some(shards), Some(lines), Some(lines));
+        (self.settings.min_open, self.settings.min_idle, self.settings.hold_limit) = (lines, 0, None);
+        Ok((self, lines))
+    }
+
     /// Builds the pool. Blocks only with [`Opening::Wait`] and [`Opening::Once`].
     ///
     /// # Errors

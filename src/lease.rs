@@ -253,6 +253,14 @@ impl<'p, M: Manager> Lease<'p, M> {
         lease.hold.end(|pool, claim, _| pool.detach(claim)).unwrap_or_else(|| ended())
     }
 
+    /// Whether the pool wants the connection back, to close it: its peer has hung up, its lifetime is over, it was retired, it is one too
+    /// many, or its lease was cut short. For a lease that is held for long, to know when to end it. One load.
+    ///
+    /// That the pool was closed does not show here.
+    pub fn is_leaving(lease: &Self) -> bool {
+        lease.claim.as_ref().is_some_and(|claim| lease.pool.slot(claim).notes().is_leaving())
+    }
+
     /// Whether the watch has seen the peer hang up. Not true of a lease that the pool itself has cut short.
     ///
     /// It says that no answer will come any more, not that the request was not carried out: a server may execute it and then hang up.

@@ -36,8 +36,8 @@
 //! ready, hands out one in some ten nanoseconds, and notices by itself when one dies. It is for Linux
 //! (epoll) on 64-bit targets; elsewhere it does not compile, and the first error says so.
 //!
-//! Not in async code, where a lease must not be held across an await; not for a protocol that answers many callers on one connection; not
-//! where a connection is opened per request by design.
+//! Not in async code, where a lease must not be held across an await; not where a connection is opened per request by design. Callers of a
+//! protocol that answers in order, such as Redis, may share one connection: a [`mux`] is that, on top of a pool.
 //!
 //! # What it guarantees, and what it costs
 //!
@@ -117,6 +117,7 @@ mod lease;
 mod lockfree;
 mod manager;
 mod map;
+pub mod mux;
 mod net;
 mod observe;
 mod os;

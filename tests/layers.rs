@@ -14,11 +14,11 @@ use source::Source;
 
 /// The storeys, from the ground up. A file belongs to the line with the longest prefix of its path. It may use its own line and those above it
 /// in this list, which are beneath it in the house.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     // The one door to std or loom.
     &["sync.rs"],
     // Memory only: no I/O, no clock, no user code.
-    &["lockfree/"],
+    &["lockfree/", "mux/line/"],
     // The machine: system calls, cores, threads, the clock.
     &["os/"],
     // Reactors and what they register. Knows neither pool nor manager.
@@ -49,6 +49,8 @@ const LAYERS: [&[&str]; 16] = [
     &["builder.rs", "map.rs", "map/"],
     // Metrics and traces of it.
     &["telemetry/"],
+    // One connection for many callers, on top of a pool.
+    &["mux.rs", "mux/"],
     // The front page.
     &["lib.rs", "docs/"],
 ];

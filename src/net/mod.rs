@@ -3,6 +3,7 @@
 
 pub(crate) mod conn;
 pub(crate) mod connect_error;
+pub(crate) mod duplex;
 pub(crate) mod login;
 pub(crate) mod options;
 pub(crate) mod tcp;

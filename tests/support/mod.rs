@@ -8,6 +8,7 @@ mod census;
 mod fake;
 mod heard;
 mod hooked;
+mod lines;
 mod server;
 mod watchdog;
 
@@ -23,6 +24,7 @@ pub(crate) use census::{Census, Counted, Counting};
 pub(crate) use fake::{Fake, FakeError, Script, Thing};
 pub(crate) use heard::Heard;
 pub(crate) use hooked::Hooked;
+pub(crate) use lines::{Lines, Peer, Stage};
 pub(crate) use server::{Server, local_port};
 pub(crate) use watchdog::{Watchdog, from_environment, storm_length};
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use self::marks::Marks;
+use super::duplex::{Duplex, SocketHalf};
 use super::options::{Options, Timeouts, refuse_zero};
 use crate::manager::{Outcome, Verdict};
 use crate::watch::stream::Stream;
@@ -182,6 +183,17 @@ impl Stream for Conn {
         }
         self.marks.lend();
         Ok(())
+    }
+}
+
+/// Marks it dirty: what its halves do is not seen here.
+impl Duplex for Conn {
+    type Reader = SocketHalf;
+    type Writer = SocketHalf;
+
+    fn halves(&mut self) -> io::Result<(SocketHalf, SocketHalf)> {
+        self.mark_dirty();
+        SocketHalf::pair(self)
     }
 }
 

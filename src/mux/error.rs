@@ -1,0 +1,129 @@
+//! Why a call has no reply.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::line::Lost;
+use super::line::wire::Wire;
+use crate::error::{Cause, GetError, GetErrorKind};
+
+/// The kinds of [`CallError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CallErrorKind {
+    /// Its time was up before its reply came, or before it was written.
+    TimedOut,
+    /// It was written, and the connection ended before its reply; why is the source.
+    Disconnected,
+    /// No connection can be opened: the endpoint has been down for `fail_fast_after`, or its error is permanent. The source is the pool's
+    /// error, and the last dial's is that one's source.
+    Down,
+    /// The protocol refuses this request, or the pool this caller: the source says why.
+    Refused,
+    /// As many calls are in flight, or as many bytes queued, as the line takes on, and none was answered in time.
+    Overloaded,
+    /// The mux is closed.
+    Closed,
+}
+
+/// Why a call has no reply. Clones share the cause.
+#[derive(Debug, Clone)]
+pub struct CallError {
+    kind: CallErrorKind,
+    sent: bool,
+    waited: Duration,
+    cause: Option<Cause>,
+}
+
+impl CallError {
+    fn new(kind: CallErrorKind, sent: bool, waited: Duration, cause: Option<Cause>) -> Self {
+        CallError { kind, sent, waited, cause }
+    }
+
+    pub(super) fn refused(cause: Box<dyn Error + Send + Sync>) -> Self {
+        CallError::new(CallErrorKind::Refused, false, Duration::ZERO, Some(Cause::from(cause)))
+    }
+
+    #[cold]
+    pub(super) fn lost<W: Wire<Refusal = GetError, Cause = Cause>>(lost: Lost<W>, waited: Duration) -> Self {
+        match lost {
+            Lost::NoRoom => CallError::new(CallErrorKind::Overloaded, false, waited, None),
+            Lost::TimeUp { sent } => CallError::new(CallErrorKind::TimedOut, sent, waited, None),
+            Lost::Disconnected(cause) => CallError::new(CallErrorKind::Disconnected, true, waited, Some(cause)),
+            Lost::Closed => CallError::new(CallErrorKind::Closed, false, waited, None),
+            Lost::Refused(error) => {
+                let kind = match error.kind() {
+                    GetErrorKind::Busy | GetErrorKind::TimedOut => CallErrorKind::TimedOut,
+                    GetErrorKind::Down => CallErrorKind::Down,
+                    GetErrorKind::Refused => CallErrorKind::Refused,
+                    GetErrorKind::Closed => CallErrorKind::Closed,
+                };
+                CallError::new(kind, false, waited, Some(Arc::new(error)))
+            }
+        }
+    }
+
+    /// What went wrong, to match on.
+    pub fn kind(&self) -> CallErrorKind {
+        self.kind
+    }
+
+    /// Whether the request may have been carried out: it was written, or some of it was. If not, the peer has not seen it and never
+    /// will: to call again is safe.
+    pub fn was_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// How long the call took.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Why: also the `source()`, here in a form that can be kept.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause.clone()
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = self.waited.as_millis();
+        match (self.kind, self.sent) {
+            (CallErrorKind::TimedOut, true) => write!(f, "timed out after {after} ms waiting for a reply"),
+            (CallErrorKind::TimedOut, false) => write!(f, "timed out after {after} ms waiting to be sent"),
+            (CallErrorKind::Disconnected, _) => f.write_str("the connection ended before the reply"),
+            (CallErrorKind::Down, _) => f.write_str("the request was not sent: there is no connection"),
+            (CallErrorKind::Refused, _) => f.write_str("the request was refused and not sent"),
+            (CallErrorKind::Overloaded, _) => {
+                write!(f, "not sent within {after} ms: too much is in flight already")
+            }
+            (CallErrorKind::Closed, _) => f.write_str("the mux is closed"),
+        }
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
+    }
+}
+
+impl From<CallError> for io::Error {
+    /// TimedOut becomes `TimedOut`, Disconnected `ConnectionReset`, Down `NotConnected`, Refused `InvalidInput`, Overloaded
+    /// `ResourceBusy`, Closed `BrokenPipe`.
+    fn from(error: CallError) -> io::Error {
+        let kind = match error.kind {
+            CallErrorKind::TimedOut => io::ErrorKind::TimedOut,
+            CallErrorKind::Disconnected => io::ErrorKind::ConnectionReset,
+            CallErrorKind::Down => io::ErrorKind::NotConnected,
+            CallErrorKind::Refused => io::ErrorKind::InvalidInput,
+            CallErrorKind::Overloaded => io::ErrorKind::ResourceBusy,
+            CallErrorKind::Closed => io::ErrorKind::BrokenPipe,
+        };
+        io::Error::new(kind, error)
+    }
+}
