@@ -258,7 +258,8 @@ impl<'p, M: Manager> Lease<'p, M> {
     ///
     /// That the pool was closed does not show here.
     pub fn is_leaving(lease: &Self) -> bool {
-        lease.claim.as_ref().is_some_and(|claim| lease.pool.slot(claim).notes().is_leaving())
+        let (_, claim, pool) = lease.hold.parts();
+        claim.as_ref().is_some_and(|claim| pool.slot(claim).notes().is_leaving())
     }
 
     /// Whether the watch has seen the peer hang up. Not true of a lease that the pool itself has cut short.

@@ -101,6 +101,7 @@
 //! - `tracing`: events and outages for the `tracing` crate ([`telemetry::Traced`]).
 //! - `serde`: `Serialize` for [`Stats`] and [`Settings`], `Deserialize` for [`Settings`].
 //! - `r2d2`, `postgres`, `mysql`, `redis`, `rustls`: managers for these clients ([`clients`]).
+//! - `redis`, on a [`mux`], also Redis's protocol for many callers on one connection (`mux::resp`).
 //! - `fdhunt`: for a manager of your own whose client hides its socket ([`clients::fdhunt`], [`own_manager`]).
 //!
 //! The minimum supported Rust version is 1.88, with and without them.
@@ -130,7 +131,7 @@ pub mod telemetry;
 mod watch;
 
 pub use builder::Builder;
-pub use docs::{cookbook, guide, own_manager};
+pub use docs::{cookbook, guide, own_manager, when_which};
 pub use error::{BuildError, Cause, GetError, GetErrorKind, UseError};
 pub use lease::Lease;
 pub use manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
@@ -151,6 +152,11 @@ pub use watch::stream::Stream;
 #[doc(hidden)]
 #[path = "lockfree/twin/mod.rs"]
 pub mod twin;
+
+/// What a mux reads, in any cuts, for the fuzz target.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use mux::twin::mux_replies;
 
 /// The README's example, compiled.
 #[cfg(doctest)]

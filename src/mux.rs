@@ -79,6 +79,8 @@
 //!
 //! [`CallError::was_sent`] tells whether the request may have been carried out.
 //!
+//! [`when_which`](crate::when_which) has figures, and says when to take a pool instead.
+//!
 //! # What it is not for
 //!
 //! Whatever changes the connection or holds it: transactions, subscriptions, a command that blocks. All callers share it. Take a
@@ -93,7 +95,11 @@ mod face;
 mod feed;
 mod line;
 mod protocol;
+#[cfg(feature = "redis")]
+pub mod resp;
 mod stats;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod twin;
 
 pub use self::builder::MuxBuilder;
 pub use self::error::{CallError, CallErrorKind};

@@ -23,7 +23,11 @@ use resp_server::RespServer;
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
 
-const EXAMPLES: [&str; 5] = ["gateway", "http1", "port", "redis_blocking", "top"];
+const EXAMPLES: &[&str] = if cfg!(feature = "redis") {
+    &["gateway", "http1", "port", "redis_blocking", "redis_shared", "top"]
+} else {
+    &["gateway", "http1", "port", "redis_blocking", "top"]
+};
 /// None of the runs here takes more than 3 s where it has a core to itself.
 const HOPELESS: Duration = Duration::from_secs(60);
 
@@ -134,9 +138,10 @@ fn a_wrong_argument_is_named_and_ends_with_2() {
         ("redis_blocking", "--backend", "redis+unix:///run/redis.sock"),
         ("redis_blocking", "--rounds", "1.5"),
     ];
-    let unknown = EXAMPLES.map(|example| (example, "--no-such-option", ""));
+    let unknown = EXAMPLES.iter().map(|example| (*example, "--no-such-option", ""));
     for (example, option, value) in wrong.into_iter().chain(unknown) {
-        let arguments = if unknown.contains(&(example, option, value)) { vec![option] } else { vec![option, value] };
+        let arguments =
+            if value.is_empty() && option == "--no-such-option" { vec![option] } else { vec![option, value] };
         let run = run(example, &arguments);
         run.ended(2);
         assert!(run.err.starts_with(&format!("{example}: ")), "{run}");
@@ -282,4 +287,19 @@ fn redis_blocking_compares_the_ways() {
     let absent = run("redis_blocking", &["--backend", &format!("redis://{address}")]);
     absent.ended(1);
     assert!(absent.err.contains("Connection refused"), "{absent}");
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn redis_shared_compares_the_ways() {
+    let arguments = ["--callers", "1,4", "--rounds", "1", "--milliseconds", "100"];
+    let run_as_table = run("redis_shared", &arguments);
+    run_as_table.ended(0);
+    assert!(run_as_table.out.contains("1 callers") && run_as_table.out.contains("4 callers"), "{run_as_table}");
+    let run = run("redis_shared", &[&["--json"], &arguments[..]].concat());
+    run.ended(0);
+    let report: serde_json::Value = serde_json::from_str(&run.out).expect("one line of JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 6, "{run}");
+    assert!(rows.iter().all(|row| row["commands_per_second"].as_f64() > Some(0.0)), "{run}");
 }

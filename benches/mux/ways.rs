@@ -41,6 +41,8 @@ pub(crate) struct Ways {
     four: Pool<TcpManager>,
     eight: Pool<TcpManager>,
     mux: Mux<TcpManager, Strings>,
+    #[cfg(feature = "redis")]
+    resp: Mux<TcpManager, corepool::mux::resp::Resp>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,8 +55,17 @@ impl Ways {
             builder.build().expect("redis-server is there")
         };
         let mux = Mux::builder(Pool::builder(manager()), Strings).call_timeout(PATIENCE).build();
-        let ways =
-            Ways { address: server.address, four: pool(4), eight: pool(8), mux: mux.expect("redis-server is there") };
+        let ways = Ways {
+            address: server.address,
+            four: pool(4),
+            eight: pool(8),
+            mux: mux.expect("redis-server is there"),
+            #[cfg(feature = "redis")]
+            resp: Mux::builder(Pool::builder(manager()), corepool::mux::resp::Resp::new())
+                .call_timeout(PATIENCE)
+                .build()
+                .expect("redis-server is there"),
+        };
         let mut first = TcpStream::connect(ways.address).expect("redis-server is there");
         first.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n").expect("redis-server is there");
         first.read_exact(&mut [0; 5]).expect("redis-server answers");
@@ -63,7 +74,11 @@ impl Ways {
 
     /// The first one is what the others are compared with.
     pub(crate) fn names(&self) -> Vec<&'static str> {
-        vec!["a connection per thread", "pool on 4", "pool on 8", "mux"]
+        let mut names = vec!["a connection per thread", "pool on 4", "pool on 8", "mux"];
+        if cfg!(feature = "redis") {
+            names.push("mux, redis crate");
+        }
+        names
     }
 
     /// What one caller does.
@@ -76,6 +91,11 @@ impl Ways {
             }
             "pool on 4" => Box::new(|| pooled(&self.four)),
             "pool on 8" => Box::new(|| pooled(&self.eight)),
+            #[cfg(feature = "redis")]
+            "mux, redis crate" => Box::new(|| {
+                let value: String = redis::cmd("GET").arg("k").query(&mut &self.resp).expect("redis-server answers");
+                assert_eq!(value, "v");
+            }),
             _ => Box::new(|| assert_eq!(self.mux.call(REQUEST).expect("redis-server answers"), 1)),
         }
     }

@@ -3,3 +3,4 @@
 pub mod cookbook;
 pub mod guide;
 pub mod own_manager;
+pub mod when_which;

@@ -135,17 +135,22 @@ where
             let due = results.iter().filter(|refused| refused.is_none()).count();
             Ok(Asked { due, patient })
         });
-        let (replies, how) = exchanged.unwrap_or_else(|error| (Replies::NONE, Err(error)));
-        let mut replies = replies.first.into_iter().chain(replies.rest);
-        let outcome = |refused: Option<CallError>| match (refused, &how) {
-            (Some(error), _) => Err(error),
-            (None, how) => match (replies.next(), how) {
-                (Some(reply), _) => Ok(reply),
-                (None, Err(error)) => Err(error.clone()),
-                (None, Ok(())) => unreachable!("a call that is answered has its replies"),
-            },
-        };
-        results.into_iter().map(outcome).collect()
+        self::results(results, exchanged)
+    }
+
+    /// Sends bytes that are encoded already, to which so many replies are due.
+    #[cfg(feature = "redis")]
+    pub(super) fn call_raw(&self, encoded: &[u8], replies: usize) -> Vec<Result<P::Reply, CallError>> {
+        let exchanged = self.shared.exchange(self.shared.call_timeout, |bytes| {
+            bytes.extend_from_slice(encoded);
+            Ok(Asked { due: replies, patient: false })
+        });
+        results((0..replies).map(|_| None), exchanged)
+    }
+
+    /// Whether the mux was closed. Takes the lock of the pool's waiters, for a moment.
+    pub fn is_closed(&self) -> bool {
+        self.shared.feed.pool.is_closed()
     }
 
     /// The mux in numbers, with the pool beneath. Takes each line's lock, and what [`Pool::stats`](crate::Pool::stats) takes: for a
@@ -199,6 +204,24 @@ where
     pub fn at_rest(&self) -> Result<(), String> {
         self.shared.lines.iter().try_for_each(|line| line.at_rest())
     }
+}
+
+/// A result for each request: refused at the door, answered, or lost with the call.
+fn results<R>(
+    requests: impl IntoIterator<Item = Option<CallError>>,
+    exchanged: Result<Exchanged<R>, CallError>,
+) -> Vec<Result<R, CallError>> {
+    let (replies, how) = exchanged.unwrap_or_else(|error| (Replies::NONE, Err(error)));
+    let mut replies = replies.first.into_iter().chain(replies.rest);
+    let outcome = |refused: Option<CallError>| match (refused, &how) {
+        (Some(error), _) => Err(error),
+        (None, how) => match (replies.next(), how) {
+            (Some(reply), _) => Ok(reply),
+            (None, Err(error)) => Err(error.clone()),
+            (None, Ok(())) => unreachable!("a call that is answered has its replies"),
+        },
+    };
+    requests.into_iter().map(outcome).collect()
 }
 
 /// What was encoded: so many replies are due for it.

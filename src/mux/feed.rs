@@ -83,8 +83,36 @@ const BUFFER: usize = 16 * 1024;
 const MOMENT: Duration = Duration::from_millis(2);
 
 impl<R: ReadHalf> Input<R> {
-    fn new(half: R) -> Self {
+    pub(super) fn new(half: R) -> Self {
         Input { half, buffer: vec![0; BUFFER], begin: 0, end: 0, worth: 1 }
+    }
+
+    /// Reads what is there, and adds the replies that are whole now to `into`. Returns how many bytes have come.
+    pub(super) fn read<P: Protocol>(
+        &mut self,
+        protocol: &P,
+        into: &mut Vec<P::Reply>,
+        max_reply: usize,
+        wait: Duration,
+    ) -> Result<usize, Cause> {
+        self.make_room(max_reply).map_err(|broken| Arc::new(broken) as Cause)?;
+        let length = self.fill(wait)?;
+        if length > 0 {
+            self.decode(protocol, into, max_reply)?;
+        }
+        Ok(length)
+    }
+
+    /// Whether a message is not whole yet.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.end > self.begin
+    }
+
+    /// How large its buffer is.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn room(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Makes room for more, and for the whole of a message whose length is known.
@@ -126,18 +154,12 @@ impl<R: ReadHalf> Input<R> {
     }
 
     /// Takes out what is whole.
-    fn decode<P: Protocol>(&mut self, protocol: &P, into: &mut Vec<P::Reply>) -> Result<(), Cause> {
+    fn decode<P: Protocol>(&mut self, protocol: &P, into: &mut Vec<P::Reply>, max_reply: usize) -> Result<(), Cause> {
         while self.end - self.begin >= self.worth {
             let bytes = &self.buffer[self.begin..self.end];
-            let taken = match contain(|| protocol.decode(bytes)) {
-                Ok(Decoded::Reply(reply, taken)) => {
-                    into.push(reply);
-                    taken
-                }
-                Ok(Decoded::Push(push, taken)) => {
-                    let _ = contain(|| protocol.on_push(push));
-                    taken
-                }
+            let (message, taken, push) = match contain(|| protocol.decode(bytes)) {
+                Ok(Decoded::Reply(reply, taken)) => (reply, taken, false),
+                Ok(Decoded::Push(push, taken)) => (push, taken, true),
                 Ok(Decoded::More(more)) => {
                     self.worth = bytes.len().saturating_add(more.max(1));
                     return Ok(());
@@ -145,8 +167,21 @@ impl<R: ReadHalf> Input<R> {
                 Ok(Decoded::Broken(cause)) => return Err(Cause::from(cause)),
                 Err(_) => return Err(Arc::new(Broken::Panicked)),
             };
-            if taken == 0 || taken > bytes.len() {
-                return Err(Arc::new(Broken::Miscounted));
+            let broken = match taken {
+                0 => Some(Broken::Miscounted),
+                _ if taken > bytes.len() => Some(Broken::Miscounted),
+                // It came at once, and would not have been let in a piece at a time.
+                _ if taken > max_reply => Some(Broken::TooLong(max_reply)),
+                _ => None,
+            };
+            if let Some(broken) = broken {
+                let _ = contain(|| drop(message));
+                return Err(Arc::new(broken));
+            }
+            if push {
+                let _ = contain(|| protocol.on_push(message));
+            } else {
+                into.push(message);
             }
             self.begin += taken;
             self.worth = 1;
@@ -225,11 +260,7 @@ where
     }
 
     fn receive(&self, from: &mut Self::Input, into: &mut Vec<P::Reply>, look: Look, time: &Until) -> Result<(), Cause> {
-        from.make_room(self.max_reply).map_err(|broken| Arc::new(broken) as Cause)?;
-        if from.fill(wait(look, time))? > 0 {
-            from.decode(&self.protocol, into)?;
-        }
-        Ok(())
+        from.read(&self.protocol, into, self.max_reply, wait(look, time)).map(drop)
     }
 
     fn hang_up_input(&self, input: &Self::Input) {

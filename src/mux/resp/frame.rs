@@ -1,0 +1,197 @@
+//! Where one RESP value ends: found without a look at what it means, so that the parser is given whole values only.
+//!
+//! The `redis` crate's parser keeps what it is given of a value that is not whole; a line must be able to give a connection up, and to say
+//! how much is missing, at any byte. Iterative, with a bound on the depth that is the parser's own: a peer cannot make it recurse.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+/// What begins the bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// One value, and its length.
+    Whole(Kind, usize),
+    /// A part of one; so many bytes more at least.
+    More(usize),
+    /// No RESP.
+    Broken(&'static str),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A string, and where its text is.
+    Bulk(Range<usize>),
+    /// It answers nobody.
+    Push,
+    Other,
+}
+
+/// Arrays in arrays: one less than the parser allows.
+const DEPTH: usize = 99;
+
+/// The longest line: a number, an error. Redis's own are shorter than its reply buffer.
+const LINE: usize = 64 * 1024;
+
+/// A length that is no attack: more does not fit the longest reply of any mux.
+const LONGEST: u64 = 1 << 40;
+
+impl Frame {
+    pub(super) fn measure(bytes: &[u8]) -> Frame {
+        // What is still to come of each array around the place, the innermost last.
+        let mut open = [0_u64; DEPTH];
+        let (mut depth, mut at) = (0, 0);
+        let mut kind = Kind::Other;
+        loop {
+            let Some(&mark) = bytes.get(at) else { return Frame::More(missing(&open[..depth])) };
+            let Some(line) = line(&bytes[at..]) else {
+                let too_long = bytes.len() - at > LINE;
+                return if too_long { Frame::Broken("a line without an end") } else { Frame::More(1) };
+            };
+            let after = at + line.end + 2;
+            let text = &bytes[at + 1..at + line.end];
+            let mut items = 0;
+            match mark {
+                b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => at = after,
+                b'$' | b'=' | b'!' => match number(text) {
+                    Some(None) if mark == b'$' => at = after,
+                    Some(Some(length)) => {
+                        let end = after as u64 + length + 2;
+                        if let Some(missing) = end.checked_sub(bytes.len() as u64).filter(|missing| *missing > 0) {
+                            return Frame::More(usize::try_from(missing).unwrap_or(usize::MAX));
+                        }
+                        let end = end as usize;
+                        if &bytes[end - 2..end] != b"\r\n" {
+                            return Frame::Broken("a string that does not end where it says");
+                        }
+                        if depth == 0 && mark == b'$' {
+                            return Frame::Whole(Kind::Bulk(after..end - 2), end);
+                        }
+                        at = end;
+                    }
+                    _ => return Frame::Broken("a string of no length"),
+                },
+                b'*' | b'~' | b'>' | b'%' | b'|' => match number(text) {
+                    Some(None) if mark == b'*' => at = after,
+                    Some(Some(count)) => {
+                        items = match mark {
+                            b'%' => 2 * count,
+                            // Its pairs, and the value that they belong to.
+                            b'|' => 2 * count + 1,
+                            _ => count,
+                        };
+                        if depth == 0 && mark == b'>' {
+                            kind = Kind::Push;
+                        }
+                        at = after;
+                    }
+                    _ => return Frame::Broken("an array of no length"),
+                },
+                _ => return Frame::Broken("no RESP"),
+            }
+            if items > 0 {
+                if depth == DEPTH {
+                    return Frame::Broken("arrays too deep in arrays");
+                }
+                open[depth] = items;
+                depth += 1;
+                continue;
+            }
+            // A value is whole, and with it those arrays of which it was the last.
+            loop {
+                if depth == 0 {
+                    return Frame::Whole(kind, at);
+                }
+                open[depth - 1] -= 1;
+                if open[depth - 1] > 0 {
+                    break;
+                }
+                depth -= 1;
+            }
+        }
+    }
+}
+
+/// No value is shorter than a mark and a line's end. Of each array but the innermost, one value is on its way: the next array.
+fn missing(open: &[u64]) -> usize {
+    let sum = open.iter().fold(0_u64, |sum, items| sum.saturating_add(*items));
+    let values = sum.saturating_sub(open.len().saturating_sub(1) as u64);
+    usize::try_from(values.saturating_mul(3)).unwrap_or(usize::MAX).max(1)
+}
+
+/// The line that begins here, without its end.
+fn line(bytes: &[u8]) -> Option<Range<usize>> {
+    let end = bytes.iter().take(LINE + 2).position(|byte| *byte == b'\n')?;
+    (end > 0 && bytes[end - 1] == b'\r').then(|| 1..end - 1)
+}
+
+/// A length; `None` inside for −1, which is a null.
+fn number(text: &[u8]) -> Option<Option<u64>> {
+    if text == b"-1" {
+        return Some(None);
+    }
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()?;
+    (number <= LONGEST).then_some(Some(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: [&str; 20] = [
+        "+OK\r\n",
+        "-ERR no\r\n",
+        ":-7\r\n",
+        "$-1\r\n",
+        "$0\r\n\r\n",
+        "$5\r\nh\r\nlo\r\n",
+        "*-1\r\n",
+        "*0\r\n",
+        "*2\r\n:1\r\n$1\r\na\r\n",
+        "*2\r\n*1\r\n*0\r\n*2\r\n+a\r\n+b\r\n",
+        "_\r\n",
+        ",1.5\r\n",
+        "#t\r\n",
+        "(123456789012345678901234567890\r\n",
+        "=7\r\ntxt:abc\r\n",
+        "!5\r\nERR x\r\n",
+        "%1\r\n+k\r\n:1\r\n",
+        "~2\r\n:1\r\n:2\r\n",
+        ">2\r\n+invalidate\r\n*1\r\n+k\r\n",
+        "|1\r\n+ttl\r\n:3\r\n$1\r\nv\r\n",
+    ];
+
+    #[test]
+    fn a_value_ends_where_the_parser_says() {
+        for text in WHOLE {
+            let bytes = text.as_bytes();
+            let more = [bytes, b"+next\r\n"].concat();
+            match Frame::measure(&more) {
+                Frame::Whole(_, length) => assert_eq!(length, bytes.len(), "{text:?}"),
+                other => panic!("{text:?}: {other:?}"),
+            }
+            redis::parse_redis_value(bytes).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            for end in 0..bytes.len() {
+                match Frame::measure(&bytes[..end]) {
+                    Frame::More(missing) => {
+                        assert!((1..=bytes.len() - end).contains(&missing), "{text:?} at {end}: {missing}")
+                    }
+                    other => panic!("{text:?} at {end}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_found_and_huge_lengths_take_no_memory() {
+        for text in
+            ["x\r\n", "$-2\r\n", "$1x\r\n", "*99999999999999999999\r\n", "$2\r\nabc\r\n", "%-1\r\n", ">-1\r\n", "$\r\n"]
+        {
+            assert!(matches!(Frame::measure(text.as_bytes()), Frame::Broken(_)), "{text:?}");
+        }
+        assert!(matches!(Frame::measure(&b"*1\r\n".repeat(200)), Frame::Broken(_)));
+        assert!(matches!(Frame::measure(&[b'+'; 70_000]), Frame::Broken(_)));
+        assert_eq!(Frame::measure(b"$1000000000000\r\n"), Frame::More(1_000_000_000_002));
+        assert_eq!(Frame::measure(b"*1000000000\r\n"), Frame::More(3_000_000_000));
+    }
+}
