@@ -11,9 +11,9 @@
 //! | `fdhunt` | one of your own, around a client that hides its socket | [`Watched`] | [`fdhunt`] |
 //!
 //! All of them close a connection that the server has closed while it lay idle, before it is lent; keep one whose use failed with an
-//! error that the server reported; and discard one that may still be owed an answer, as far as its client can tell (each manager's page says how
-//! far that is). In `tests/clients` each of these is in front of a real server, some thousand times, beside late replies, cuts and users
-//! who give up. What they see to is on a page of its own, for [a manager of yours](crate::own_manager).
+//! error that the server reported; and discard one that may still be owed an answer, as far as its client can tell (each manager's page
+//! says how far that is). In `tests/clients` each of these is in front of a real server, some thousand times, beside late replies, cuts
+//! and users who give up. What they see to is on a page of its own, for [a manager of yours](crate::own_manager).
 //!
 //! A feature brings the client in its leanest form. TLS and other extras come by your own dependency on it, whose features are the same.
 

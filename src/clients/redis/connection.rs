@@ -87,7 +87,7 @@ impl RedisConnection {
         self.stream.write_all(packed).map_err(|error| self.breaks(error))
     }
 
-    /// The next reply; pushes that come before it go to the manager's [`on_push`](super::RedisManager::on_push).
+    /// The next reply; pushes that come before it go to the manager's [`on_push`](crate::clients::RedisManager::on_push).
     ///
     /// An error of the server's is an `Ok(Value::ServerError)`.
     pub fn recv_response(&mut self) -> RedisResult<Value> {

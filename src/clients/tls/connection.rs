@@ -17,7 +17,7 @@ use rustls::ClientConnection;
 use crate::net::conn::Conn;
 use crate::watch::stream::Stream;
 
-/// A TLS stream from a pool: what [`TlsManager`](super::TlsManager) yields.
+/// A TLS stream from a pool: what [`TlsManager`](crate::clients::TlsManager) yields.
 ///
 /// Reads, writes and blocks like a [`Conn`], and is closed on the same terms when it comes back: after any error or timeout, after the end
 /// (`close_notify` or without one), after [`mark_dirty`](TlsConn::mark_dirty), and after a use that ends with a write; also when plain

@@ -66,4 +66,4 @@
 #![forbid(unsafe_code)]
 
 #[cfg(doc)]
-use crate::{Builder, Event, GetErrorKind, Lease, Manager, Outcome, Pool, Stats, TcpManager};
+use crate::{Builder, Event, GetErrorKind, Lease, Manager, Opening, Outcome, Pool, Stats, TcpManager};
