@@ -106,6 +106,21 @@
 //!
 //! The minimum supported Rust version is 1.88, with and without them.
 
+// The pages name what features bring. Built with all of them, as docs.rs and the gate do, no link may lead nowhere.
+#![cfg_attr(
+    not(all(
+        feature = "metrics",
+        feature = "tracing",
+        feature = "fdhunt",
+        feature = "r2d2",
+        feature = "postgres",
+        feature = "mysql",
+        feature = "redis",
+        feature = "rustls"
+    )),
+    allow(rustdoc::broken_intra_doc_links)
+)]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("corepool runs on Linux only: it watches idle connections by epoll");
 

@@ -13,12 +13,15 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// All that is told: level, span around it, and text.
+/// Level, span around it, and text.
+type Line = (Level, Option<&'static str>, String);
+
+/// All that is told.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<(Level, Option<&'static str>, String)>>>);
+struct Heard(Arc<Mutex<Vec<Line>>>);
 
 impl Heard {
-    fn count(&self, wanted: impl Fn(&(Level, Option<&'static str>, String)) -> bool) -> usize {
+    fn count(&self, wanted: impl Fn(&Line) -> bool) -> usize {
         self.0.lock().unwrap().iter().filter(|line| wanted(line)).count()
     }
 }
