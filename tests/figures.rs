@@ -1,0 +1,35 @@
+//! The README's figures are those of `benches/RESULTS.md`, which the report writes.
+
+use std::collections::HashSet;
+
+const README: &str = include_str!("../README.md");
+const RESULTS: &str = include_str!("../benches/RESULTS.md");
+
+/// The numbers of a text, as they are written: `1,082`, `16.3`.
+fn numbers(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ','));
+    words.map(|word| word.trim_end_matches([',', '.'])).filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+#[test]
+fn each_is_in_the_results() {
+    let measured: HashSet<&str> = numbers(RESULTS).collect();
+    let (_, chapter) = README.split_once("## Figures\n").expect("a chapter of figures");
+    let table = chapter.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let mut figures = 0;
+    for row in table.skip(2) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let [what, values @ ..] = &cells[..] else { panic!("no cells in {row:?}") };
+        // In the first cell those with a unit are figures; the others say how many threads.
+        let with_unit = numbers(what)
+            .filter(|number| what.contains(&format!("{number} ns")) || what.contains(&format!("{number} µs")));
+        for figure in with_unit.chain(values.iter().flat_map(|value| numbers(value))) {
+            // The length of what that server does is a setting of the benchmark.
+            if figure != "500" {
+                assert!(measured.contains(figure), "{figure}, of {row:?}, is not in the results");
+                figures += 1;
+            }
+        }
+    }
+    assert!(figures > 20, "only {figures} figures");
+}
