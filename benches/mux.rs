@@ -5,9 +5,9 @@
 //! CALLERS=32,64 ROUNDS=9 cargo bench --features redis --bench mux    # and with the `redis` crate's commands on top
 //! ```
 //!
-//! Every caller asks for the same short value, again and again, and times the whole of it. The ways take turns in rounds of a third of a second, so
-//! that what else the machine does hits all of them; the table has the medians of the rounds, and of each round's ratio to a connection per
-//! thread. A lone caller's system calls are counted in `tests/mux_syscalls.rs`.
+//! Every caller asks for the same short value, again and again, and times the whole of it. The ways take turns in rounds of a third of a
+//! second, so that what else the machine does hits all of them; the table has the medians of the rounds, and of each round's ratio to a
+//! connection per thread. A lone caller's system calls are counted in `tests/mux_syscalls.rs`.
 #[path = "mux/redis.rs"]
 mod redis_server;
 #[path = "support/rounds.rs"]

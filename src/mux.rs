@@ -1,9 +1,9 @@
 //! The non-blocking way: one full-duplex connection, many blocking callers.
 //!
 //! A pool lends a connection to one caller at a time, so half of what it could carry lies idle: while a request travels, no other one
-//! does. A protocol that answers in order (Redis, memcached's text, SMTP's pipelining) needs no such exclusion. A [`Mux`] lets the callers of a core share one
-//! connection, its *line*: their requests leave together, with one system call for all that are there, and the replies go to whoever is
-//! next in order. Each caller blocks; the connection never does.
+//! does. A protocol that answers in order (Redis, memcached's text, SMTP's pipelining) needs no such exclusion. A [`Mux`] lets the callers
+//! of a core share one connection, its *line*: their requests leave together, with one system call for all that are there, and the replies
+//! go to whoever is next in order. Each caller blocks; the connection never does.
 //!
 //! ```
 //! use corepool::mux::{Decoded, Mux, Protocol};
@@ -69,10 +69,10 @@
 //!
 //! # What becomes of a call when things go wrong
 //!
-//! - **It takes too long**: its caller goes, with [`CallErrorKind::TimedOut`]. If its request was written, the reply still comes, and is dropped:
-//!   nobody else gets it. If not, it never is.
-//! - **The connection ends**: who had written gets [`CallErrorKind::Disconnected`], with the cause, and is never repeated. What had not been
-//!   written goes out on the next connection, and its callers know of nothing.
+//! - **It takes too long**: its caller goes, with [`CallErrorKind::TimedOut`]. If its request was written, the reply still comes, and is
+//!   dropped: nobody else gets it. If not, it never is.
+//! - **The connection ends**: who had written gets [`CallErrorKind::Disconnected`], with the cause, and is never repeated. What had not
+//!   been written goes out on the next connection, and its callers know of nothing.
 //! - **No connection is to be had**: calls wait while one is being opened, and fail at once in an outage, as the pool's do.
 //! - **Nonsense**: bytes that the [`Protocol`] calls broken, a reply that nobody asked for, or one longer than
 //!   [`max_reply`](MuxBuilder::max_reply) cost the connection.

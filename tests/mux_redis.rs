@@ -161,6 +161,13 @@ fn pushes_go_to_who_asked_for_them_and_never_to_a_caller() {
 fn callers_share_it_through_restarts_and_get_their_own_replies() {
     let Some(mut server) = Redis::start() else { return };
     let mux = server.mux(Resp::new());
+    /// Its drop lets the callers end, also when the test fails.
+    struct Over<'a>(&'a std::sync::atomic::AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
     let over = std::sync::atomic::AtomicBool::new(false);
     thread::scope(|scope| {
         let callers: Vec<_> = (0..8)
@@ -179,6 +186,7 @@ fn callers_share_it_through_restarts_and_get_their_own_replies() {
                 })
             })
             .collect();
+        let end = Over(&over);
         for _ in 0..20 {
             let before = mux.stats().total().replies;
             eventually("it works", || mux.stats().total().replies > before + 100);
@@ -194,7 +202,7 @@ fn callers_share_it_through_restarts_and_get_their_own_replies() {
         server.child = again.stdout(Stdio::null()).spawn().unwrap();
         let before = mux.stats().total().replies;
         eventually("it works again", || mux.stats().total().replies > before + 100);
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        drop(end);
         assert!(callers.into_iter().all(|caller| caller.join().unwrap() > 0));
     });
     mux.at_rest().unwrap();

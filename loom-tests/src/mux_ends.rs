@@ -8,7 +8,8 @@ use loom::sync::atomic::Ordering::Relaxed;
 use crate::mux_rig::{Got, Mux};
 use crate::rig::{Patience::Endless, Patience::Limited, three_threads, two_threads};
 
-/// Without it a reply that comes too late reaches the next caller, or nobody reads any more: a caller goes while it reads for both, or while its
+/// Without it a reply that comes too late reaches the next caller, or nobody reads any more: a caller goes while it reads for both, or
+/// while its
 /// reply is on the way (R1, R3, R4).
 #[test]
 fn time_up_against_a_late_reply() {
@@ -31,14 +32,17 @@ fn time_up_against_a_late_reply() {
 /// Without it the room of those who have gone is lost, and who waits for it sleeps for ever: nobody else would read their replies.
 #[test]
 fn those_who_have_gone_against_one_who_waits_for_room() {
-    two_threads(|| {
+    let outcomes = two_threads(|| {
         let mux = Mux::connected(1);
+        mux.world.late.store(1, SeqCst);
         let gone = mux.caller(b"b", Limited);
         assert_eq!(mux.call(b"a", Endless), Got::Answered);
-        gone.join().unwrap();
+        let got = gone.join().unwrap();
         assert_eq!(mux.call(b"c", Endless), Got::Answered);
         mux.verify();
+        got
     });
+    assert!(outcomes.contains(&Got::TimeUp), "{outcomes:?}");
 }
 
 /// Without it a call ends twice or never: the peer hangs up while it is written, or read, or answered (R4).
@@ -58,7 +62,8 @@ fn hang_up_against_a_call() {
 }
 
 /// Without it the second of two callers sleeps for ever, or is told of a failure that its call has not met: one writes, one reads, the
-/// connection takes one byte more, and who brings the last half home clears away. What was not written goes out on the next connection (R3, R5).
+/// connection takes one byte more, and who brings the last half home clears away. What was not written goes out on the next connection
+/// (R3, R5).
 #[test]
 fn a_failure_against_two_calls() {
     let outcomes = three_threads(|| {
@@ -74,6 +79,23 @@ fn a_failure_against_two_calls() {
     assert!(outcomes.contains(&[Got::Answered, Got::Answered]), "{outcomes:?}");
     let rescued = |got: &[Got; 2]| got.iter().all(|got| matches!(got, Got::Answered | Got::Disconnected));
     assert!(outcomes.iter().all(rescued), "{outcomes:?}");
+}
+
+/// Without it a call that was written is written again, or one that was not is lost: the connection fails between the two (R5).
+#[test]
+fn a_failure_in_the_middle_of_a_batch() {
+    let outcomes = three_threads(|| {
+        // Both may be in one batch, since somebody has to open first. Each connection takes one byte.
+        let mux = Mux::new();
+        mux.world.takes.store(1, SeqCst);
+        let other = mux.caller(b"b", Endless);
+        let mut got = [mux.call(b"a", Endless), other.join().unwrap()];
+        mux.verify();
+        got.sort();
+        got
+    });
+    // The first call of the batch was written, the other one was not: it is answered, on the next connection.
+    assert_eq!(outcomes, [[Got::Answered, Got::Answered], [Got::Answered, Got::Disconnected]]);
 }
 
 /// Without it a caller that goes takes the wreck along: it reads or writes when the connection fails.

@@ -16,7 +16,8 @@ use super::wire::{Parts, Wire};
 const BUFFER: usize = 64 * 1024;
 
 /// While somebody reads and so many calls are handed over, the peer is busy, and what comes then may wait for the reader. With fewer the
-/// peer would wait for us: at 1 instead of 8, eight callers on two cores lost a fifth of what they gain by sharing; at 16, 32 callers made 0.8
+/// peer would wait for us: at 1 instead of 8, eight callers on two cores lost a fifth of what they gain by sharing; at 16, 32 callers made
+/// 0.8
 /// socket calls a reply instead of 0.45.
 ///
 /// In the models a batch is held back behind a single call: whether anybody comes back for it is what they are for.

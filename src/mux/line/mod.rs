@@ -78,7 +78,8 @@ impl<W: Wire> Line<W> {
         }
     }
 
-    /// Comes to the desk with a call, when there is room for it. Until then it does what is to be done: those whose calls are in the way may
+    /// Comes to the desk with a call, when there is room for it. Until then it does what is to be done: those whose calls are in the way
+    /// may
     /// all have gone.
     fn enter(&self, wire: &W, call: Call<'_>, time: &W::Time) -> Result<Desks<'_, W>, Lost<W>> {
         let mut desk = lock(&self.desk);
@@ -228,7 +229,8 @@ impl<W: Wire> Line<W> {
         }
     }
 
-    /// One of the halves is home. Clears away what is left of a connection that has failed, and calls others to the desk if this caller does
+    /// One of the halves is home. Clears away what is left of a connection that has failed, and calls others to the desk if this caller
+    /// does
     /// not come back to it.
     fn clear(&self, wire: &W, desk: Desks<'_, W>, number: u64) {
         if desk.order.has(number) {
