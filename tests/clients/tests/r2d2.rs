@@ -249,7 +249,8 @@ fn a_connection_that_rests_is_asked() {
     let pool = builder.ping_interval(Some(Duration::from_millis(20))).build().unwrap();
     eventually("it to be asked", || told.0.valid_asked.load(Ordering::SeqCst) > 0);
     told.0.is_invalid.store(true, Ordering::SeqCst);
-    eventually("another one", || *pool.get().unwrap() == 1);
+    // Each is asked while it rests, and closed: the second one may be, too, before it is lent.
+    eventually("another one", || pool.get().is_ok_and(|connection| *connection >= 1));
 
     let told = Told::default();
     let builder = Pool::builder(R2d2Manager::new(told.clone())).max_size(1);
@@ -257,7 +258,7 @@ fn a_connection_that_rests_is_asked() {
     told.0.is_invalid.store(true, Ordering::SeqCst);
     eventually("it to have rested, and another one to be lent", || {
         std::thread::sleep(Duration::from_millis(50));
-        *pool.get().unwrap() == 1
+        pool.get().is_ok_and(|connection| *connection >= 1)
     });
 }
 
