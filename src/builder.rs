@@ -192,7 +192,8 @@ impl<M: Manager> Builder<M> {
     /// shut down under it, and there is time for another connection.
     ///
     /// Measured by a sweep, so that a checkout reads no clock: a connection counts as idle for this long never too early, and too late by
-    /// half of this or a second, whichever is less.
+    /// half of this or a second, whichever is less. Changed while the pool runs, it holds for rests from then on: one that had been noted
+    /// is still asked once.
     pub fn validate_after(mut self, idle: Option<Duration>) -> Self {
         self.settings.validate_after = idle;
         self

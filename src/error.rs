@@ -228,7 +228,8 @@ impl GetError {
         self.detail().map(|detail| detail.waiting)
     }
 
-    /// Connections that the caller's own thread held.
+    /// Connections that the caller's own thread had taken and that are not back, also if it has passed them on to another one. Of the
+    /// first 64 slots at most that are looked at.
     pub fn held_by_this_thread(&self) -> Option<usize> {
         self.detail().map(|detail| detail.held_here)
     }

@@ -66,8 +66,9 @@
 //!   not keep.
 //! - No caller waits while a connection is idle or could be opened, but until one that was woken for it gets a core; no wait is without
 //!   a bound; every caller that fails is told the cause.
-//! - A dial, a ping, a close and a checkout hook each have a deadline. What hangs beyond it is bounded in number, and stands in
-//!   nobody's way.
+//! - A dial, a ping, a close and a checkout hook each have a deadline. A dial or a close that hangs beyond it is bounded in number, and
+//!   stands in nobody's way. A ping or a hook is ended by shutting the watched sockets down; on a connection that names none it keeps
+//!   that connection for as long as it runs.
 //! - While the endpoint is down it is dialed at a pace: demand hastens a dial to four a second in the end, and never one whose
 //!   failure the manager calls permanent.
 //! - What comes back goes to the caller that has waited longest, once it has waited for `handoff_after`; before, newcomers may be faster.

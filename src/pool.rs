@@ -111,8 +111,9 @@ impl<M: Manager> Pool<M> {
         Ok(Lease::borrowed(&self.engine, hit.claim))
     }
 
-    /// Takes a connection if one is idle in any shard; never waits and never dials. With room to grow, it asks for one dial in
-    /// the background.
+    /// Takes a connection if one is idle in any shard; never waits for one and never dials. With room to grow, it asks for one dial in
+    /// the background. What is asked about the connection itself, by `on_checkout` or a ping under
+    /// [`validate_after`](crate::Builder::validate_after), may block for up to the pool's `wait_timeout`.
     ///
     /// # Errors
     /// `Busy`, which allocates nothing, or `Closed`; `Refused` where the manager's `on_checkout` refuses.
@@ -242,7 +243,7 @@ impl<M: Manager> Pool<M> {
     /// Has those leave, of the connections that are open now, that `unwanted` means: what is connected to an address that is no
     /// primary any more, or has prepared what is out of date. deadpool's `retain`, the other way round. Idle ones are judged, and leave,
     /// before this returns; leased ones are judged when they are given back, and those that a ping has or a pause has put aside within
-    /// some seconds of their return. None is lent unjudged meanwhile, none is cut, and what is dialed from now on is not judged; what is
+    /// some seconds of their return. None is lent unjudged meanwhile, none is cut (but for a predicate that takes longer than `wait_timeout`, as any hook), and what is dialed from now on is not judged; what is
     /// being dialed is, once it is open.
     ///
     /// `unwanted` has one connection at a time, which is nobody else's then: on this thread, and on any that is about to be lent one or
@@ -267,7 +268,8 @@ impl<M: Manager> Pool<M> {
         self.engine.replace_manager(manager, over);
     }
 
-    /// Hands out no connection until [`resume`](Pool::resume): callers wait, within their own deadlines, and `try_get` is busy.
+    /// Hands out no connection until [`resume`](Pool::resume): callers wait, within their own deadlines, and `try_get` is busy. A caller
+    /// whose connection is being checked at this moment still gets it; during an outage callers are told so at once, as always.
     /// What is leased is given back as usual. For maintenance of the endpoint, during which it must be left alone. Idempotent.
     pub fn pause(&self) {
         self.engine.pause();

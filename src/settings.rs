@@ -16,8 +16,8 @@ pub enum Opening {
     /// `build` dials, under backoff, until `min_open` and `min_idle` connections, at least one, are open; past this limit it
     /// fails with the last dial's error. The default, with 5 s.
     Wait(Duration),
-    /// `build` dials each of these once, and fails with the error of the first dial that fails: for a program that rather ends than
-    /// waits for its database. It fails too if they are not open by this limit.
+    /// `build` dials each of these, and fails with the error of the first dial that fails: for a program that rather ends than
+    /// waits for its database. It fails too if they are not open by this limit. One that is lost meanwhile is dialed again.
     Once(Duration),
     /// `build` returns at once; they are dialed in the background, under backoff for as long as it takes.
     Background,

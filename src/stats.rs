@@ -42,7 +42,8 @@ pub struct Stats {
     pub refused: u64,
     /// Dials begun.
     pub dials: u64,
-    /// Dials that failed or were overdue.
+    /// Dials that failed or were overdue; also connections that were no good before anybody had used them: discarded by `on_checkout`, by
+    /// a first ping, or for bytes that nobody asked for.
     pub dials_failed: u64,
     /// Connections opened.
     pub opened: u64,
@@ -57,7 +58,7 @@ pub struct Stats {
     /// How long those who had to wait and got a connection did wait.
     pub waits: WaitTimes,
     /// How long uses lasted, from the lease to its return: of each 1,024th use of a slot, by its own counter, so that the others read no
-    /// clock.
+    /// clock. A use that does not return (discarded, condemned, detached) is not in it.
     pub holds: WaitTimes,
     /// Each shard by itself.
     pub shards: Vec<ShardStats>,
@@ -210,7 +211,7 @@ impl fmt::Display for Stats {
 pub struct DrainReport {
     /// Connections whose close ended meanwhile, also of those that had left before.
     pub closed: u64,
-    /// Connections whose close has not ended yet.
+    /// Connections whose close has not ended yet, or not begun, since the pool itself has still a ping or a predicate to do on them.
     pub closing: usize,
     /// Dials that have not returned yet. What they may still open is closed at once.
     pub opening: usize,

@@ -222,3 +222,102 @@ fn a_write_that_nobody_answers_does_not_hinder_the_next_user() {
     });
     assert_eq!(&answer.unwrap(), b"mine");
 }
+
+/// Its hooks are as slow as they are told to be.
+struct Slow {
+    ping: Duration,
+    check: Arc<AtomicBool>,
+}
+
+impl Manager for Slow {
+    type Connection = u32;
+    type Error = Bomb;
+
+    fn connect(&self, _: &Dial<'_>) -> Result<u32, Bomb> {
+        Ok(7)
+    }
+
+    fn on_checkout(&self, _: &mut u32) -> Result<Verdict, Bomb> {
+        if self.check.load(Ordering::SeqCst) {
+            thread::sleep(300 * MS);
+        }
+        Ok(Verdict::Keep)
+    }
+
+    fn ping(&self, _: &mut u32) -> Result<(), Bomb> {
+        thread::sleep(self.ping);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_drain_beside_a_ping_is_not_complete() {
+    let manager = Slow { ping: HOPELESS / 4, check: Arc::default() };
+    let pool = Pool::builder(manager).max_size(1).ping_interval(Some(10 * MS)).ping_timeout(HOPELESS).build().unwrap();
+    eventually("the ping has it", || pool.stats().idle == 0);
+    let report = pool.drain(50 * MS);
+    assert!(!report.is_complete() && report.closing == 1, "{report:?}");
+}
+
+#[test]
+fn none_is_lent_unjudged_that_was_being_checked_when_the_predicate_came() {
+    let slow = Arc::new(AtomicBool::new(false));
+    let pool = Pool::builder(Slow { ping: MS, check: Arc::clone(&slow) }).max_size(1).build().unwrap();
+    drop(pool.get().unwrap());
+    slow.store(true, Ordering::SeqCst);
+    let asked = Arc::new(AtomicBool::new(false));
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| pool.get_timeout(HOPELESS).map(drop));
+        eventually("it is being checked", || pool.stats().idle == 0);
+        let also = Arc::clone(&asked);
+        pool.retire_where(move |_| {
+            also.store(true, Ordering::SeqCst);
+            true
+        });
+        caller.join().unwrap().unwrap();
+    });
+    assert!(asked.load(Ordering::SeqCst));
+    assert_eq!(pool.stats().closed(CloseReason::Retired), 1);
+}
+
+struct Late;
+
+impl Manager for Late {
+    type Connection = ();
+    type Error = Bomb;
+
+    fn connect(&self, _: &Dial<'_>) -> Result<(), Bomb> {
+        Ok(())
+    }
+
+    fn on_checkout(&self, _: &mut ()) -> Result<Verdict, Bomb> {
+        thread::sleep(100 * MS);
+        Err(Bomb)
+    }
+}
+
+#[test]
+fn an_error_that_panics_at_its_end_after_its_hook_overran_costs_no_place() {
+    hush();
+    let pool = Pool::builder(Late).max_size(1).build().unwrap();
+    let caller = catch_unwind(AssertUnwindSafe(|| pool.get_timeout(20 * MS).map(drop)));
+    assert!(caller.is_ok_and(|outcome| outcome.is_err()), "the caller is told, and does not unwind");
+    eventually("nothing is leased", || pool.stats().leased == 0);
+}
+
+#[test]
+fn a_predicate_that_panics_at_its_end_costs_no_place() {
+    hush();
+    let pool = Pool::builder(Fake::default()).max_size(1).build().unwrap();
+    let lease = pool.get().unwrap();
+    for _ in 0..20 {
+        let bomb = Bomb;
+        pool.retire_where(move |_| {
+            let _ = &bomb;
+            false
+        });
+    }
+    drop(lease);
+    drop(pool.get().unwrap());
+    comes_to_rest(&pool);
+}

@@ -68,7 +68,7 @@ impl<M: Manager> Engine<M> {
         match slot.resident_mut(&mut claim).judge_checkout() {
             Err(withheld) => Err(Unlent::Withheld(claim, withheld)),
             // Noted while the manager was asked: its word is void.
-            Ok(()) if slot.notes().is_leaving() => Err(Unlent::Noted(claim)),
+            Ok(()) if slot.notes().is_withheld() => Err(Unlent::Noted(claim)),
             Ok(()) => {
                 self.begin_use(&claim, slot);
                 Ok((claim, slot))
@@ -119,7 +119,7 @@ impl<M: Manager> Engine<M> {
         match slot.resident_mut(&mut claim).judge_checkout() {
             Err(withheld) => self.check_out_withheld(claim, withheld, patience),
             // Noted while it was looked at.
-            Ok(()) if slot.notes().is_leaving() => self.check_out_slow(Some(claim), patience),
+            Ok(()) if slot.notes().is_withheld() => self.check_out_slow(Some(claim), patience),
             Ok(()) => {
                 self.begin_use(&claim, slot);
                 Ok(claim)

@@ -150,9 +150,11 @@ impl<M: Manager> Engine<M> {
             self.wait_until_empty(hard);
         }
         let uses = self.bag.lives().into_iter().map(|(life, _)| self.bag.slot(life.slot).last_use());
-        let leased = uses.filter(|last| last.is_callers()).map(|last| thread::name(last.thread()));
+        let (callers, own): (Vec<_>, Vec<_>) = uses.partition(|last| last.is_callers());
+        let leased = callers.into_iter().map(|last| thread::name(last.thread())).collect();
         let (ended, closing) = self.closer.tally();
-        DrainReport { closed: ended - before, closing, opening: self.dialing.threads(), leased: leased.collect() }
+        // What the pool has in hand itself, for a ping or to be judged, is closed when that ends.
+        DrainReport { closed: ended - before, closing: closing + own.len(), opening: self.dialing.threads(), leased }
     }
 
     /// Sleeps until nothing is leased, and everything that was opened is closed, or until `limit` has passed.

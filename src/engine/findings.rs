@@ -23,7 +23,8 @@ impl<M: Manager> Engine<M> {
         self.look_after_kept();
         self.forget_predicates();
         let idle = self.upkeep.sweep(now, &self.bag, &self.live.settings(), |finding| self.carry_out(finding));
-        if let Some(idle) = idle {
+        // What a pause has put aside is idle too, and none of it is missed.
+        if let Some(idle) = idle.filter(|_| !self.bag.emptiness().paused) {
             self.counters.saw_idle(idle, now);
         }
     }

@@ -14,6 +14,7 @@ use crate::lockfree::bits::Notes;
 use crate::manager::{CloseReason, Manager};
 use crate::observe::Event;
 use crate::os::clock;
+use crate::os::contain::contain;
 use crate::os::{sys, thread};
 use crate::watch::naming::Files;
 
@@ -69,6 +70,8 @@ impl<M: Manager> Engine<M> {
                 Taken::Gone
             }
             Ok(()) => {
+                // Again: a predicate may have been given while it was pinged or the manager asked.
+                let Some(claim) = self.judge(claim) else { return Taken::Gone };
                 if notes.has(Notes::FRESH) {
                     self.bag.clear(&claim, Notes::FRESH);
                     self.perform_all(self.dialing.proven(&self.bag, &self.live.settings()));
@@ -113,6 +116,8 @@ impl<M: Manager> Engine<M> {
         if !cut {
             return judged;
         }
+        // Its error is the user's, and may panic at its end; the connection must not be lost by that.
+        let _ = contain(|| drop(judged));
         self.counters.add(Count::HooksOverran);
         self.observing.tell(|| Event::HookOverran { thread: thread::name(thread::number()) });
         Err(Withheld::Overran)

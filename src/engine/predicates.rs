@@ -21,14 +21,25 @@ use crate::sync::lock;
 const MOST: usize = 16;
 
 /// Which connections are unwanted, in the user's words.
-pub(super) struct Predicate<M: Manager>(Unwanted<M::Connection>);
+pub(super) struct Predicate<M: Manager> {
+    /// `None` only while it is dropped.
+    unwanted: Option<Unwanted<M::Connection>>,
+}
 
 type Unwanted<C> = Box<dyn Fn(&C) -> bool + Send + Sync>;
 
 impl<M: Manager> Predicate<M> {
     /// Whether it means this one. A panic says that it does.
     pub(super) fn means(&self, connection: &M::Connection) -> bool {
-        contain(|| (self.0)(connection)).unwrap_or(true)
+        contain(|| self.unwanted.as_ref().is_none_or(|unwanted| unwanted(connection))).unwrap_or(true)
+    }
+}
+
+impl<M: Manager> Drop for Predicate<M> {
+    /// What it has captured is the user's, and its end may panic: wherever the last handle goes, somebody may have a claim in hand.
+    fn drop(&mut self) {
+        let unwanted = self.unwanted.take();
+        let _ = contain(|| drop(unwanted));
     }
 }
 
@@ -71,7 +82,7 @@ impl<M: Manager> Predicates<M> {
         at: u64,
         unwanted: impl Fn(&M::Connection) -> bool + Send + Sync + 'static,
     ) -> (Arc<Predicate<M>>, HashSet<Life>) {
-        let predicate = Arc::new(Predicate(Box::new(unwanted)));
+        let predicate = Arc::new(Predicate { unwanted: Some(Box::new(unwanted)) });
         let entry = Entry { predicate: Arc::clone(&predicate), at, lives: None };
         let given_up = {
             let mut standing = lock(&self.standing);

@@ -38,7 +38,9 @@ impl<M: Manager> Engine<M> {
         if self.dialing.is_troubled() {
             self.hurry();
         }
-        self.counters.saw_idle(0, begun);
+        if !self.bag.emptiness().paused {
+            self.counters.saw_idle(0, begun);
+        }
         self.counters.add(Count::Waited);
         let outcome = loop {
             let (fate, duty) = self.bag.wait(&seat, || {

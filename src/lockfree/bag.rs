@@ -210,13 +210,13 @@ impl<T, R: Clone> Bag<T, R> {
         let census = Census {
             open: queue.occupied(self.capacity()) - opening,
             opening,
-            idle: 0,
+            idle: queue.parked.as_ref().map_or(0, |parked| parked.len()),
             waiting: queue.waiting.len(),
             closing: queue.closing,
             paused: queue.parked.is_some(),
         };
         drop(queue);
-        Census { idle: self.idle.some(census.open, WORDS), ..census }
+        Census { idle: census.idle + self.idle.some(census.open, WORDS), ..census }
     }
 
     /// Why a look may have found nothing. A lock and two comparisons, whatever the capacity.

@@ -236,6 +236,12 @@ impl Notes {
         self.0 & Self::LEAVING != 0
     }
 
+    /// It must not be lent as it is: it must leave the pool, or be judged first.
+    #[inline]
+    pub(crate) fn is_withheld(self) -> bool {
+        self.0 & (Self::LEAVING | Self::UNJUDGED.0) != 0
+    }
+
     pub(crate) fn has(self, flag: Flag) -> bool {
         self.0 & flag.0 != 0
     }
