@@ -1,7 +1,7 @@
 //! What grows with the pool, and what does not: a checkout beside ever more idle connections and ever more shards, a refusal, a
 //! hand-over through ever longer queues, and the announcement that the first waiter of an exhausted pool has to make. And, as rows before
-//! these (`cargo bench --bench growth -- costs` prints them alone, and `costs refusals`, `sweeps`, `retirement` or `pools` one part of them), what
-//! grows off the hot path.
+//! these (`cargo bench --bench growth -- costs` prints them alone, and `costs refusals`, `sweeps`, `retirement` or `pools` one part of
+//! them), what grows off the hot path.
 
 #[path = "growth/costs.rs"]
 mod costs;

@@ -131,8 +131,8 @@ pub enum Event {
         reactors: usize,
     },
     /// A reactor has survived a panic in what it did for this pool: a fault of this crate, of which the panic's message tells more. What
-    /// was to be done in that moment may be undone: a deadline is tried again 100 ms later, a hang-up is left to the next look at the socket.
-    /// Told to the pool concerned alone; [`Reactors::panics`](crate::Reactors::panics) counts those of all.
+    /// was to be done in that moment may be undone: a deadline is tried again 100 ms later, a hang-up is left to the next look at the
+    /// socket. Told to the pool concerned alone; [`Reactors::panics`](crate::Reactors::panics) counts those of all.
     ReactorPanicked {
         /// How many that reactor has survived by now, for whichever pool.
         panics: u64,

@@ -243,8 +243,8 @@ impl<M: Manager> Pool<M> {
     /// Has those leave, of the connections that are open now, that `unwanted` means: what is connected to an address that is no
     /// primary any more, or has prepared what is out of date. deadpool's `retain`, the other way round. Idle ones are judged, and leave,
     /// before this returns; leased ones are judged when they are given back, and those that a ping has or a pause has put aside within
-    /// some seconds of their return. None is lent unjudged meanwhile, none is cut (but for a predicate that takes longer than `wait_timeout`, as any hook), and what is dialed from now on is not judged; what is
-    /// being dialed is, once it is open.
+    /// some seconds of their return. None is lent unjudged meanwhile, none is cut (but for a predicate that takes longer than
+    /// `wait_timeout`, as any hook), and what is dialed from now on is not judged; what is being dialed is, once it is open.
     ///
     /// `unwanted` has one connection at a time, which is nobody else's then: on this thread, and on any that is about to be lent one or
     /// gives one back, or in the background. It should not block; a panic in it retires the connection. It is kept until all have been

@@ -100,8 +100,8 @@ impl WaitTimes {
         (micros.next_power_of_two().trailing_zeros() as usize).min(Self::BUCKETS - 1)
     }
 
-    /// Each bucket: what those in it took at most, and how many they are. For a histogram elsewhere; the first is of up to 1 µs, the last of
-    /// all that took longer than the one before it.
+    /// Each bucket: what those in it took at most, and how many they are. For a histogram elsewhere; the first is of up to 1 µs, the last
+    /// of all that took longer than the one before it.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         self.buckets.iter().enumerate().map(|(bucket, count)| (Duration::from_micros(1 << bucket), *count))
     }

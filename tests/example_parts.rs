@@ -1,5 +1,5 @@
-//! Parts of the examples that deserve a closer look than a run of the whole gives: children that die in odd ways, bodies that arrive in pieces,
-//! peers that say more than they were asked.
+//! Parts of the examples that deserve a closer look than a run of the whole gives: children that die in odd ways, bodies that arrive in
+//! pieces, peers that say more than they were asked.
 
 mod support;
 

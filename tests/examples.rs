@@ -1,4 +1,5 @@
-//! The examples, as a user would run them: on their embedded peers, against a real one by its address, and with arguments that make no sense.
+//! The examples, as a user would run them: on their embedded peers, against a real one by its address, and with arguments that make no
+//! sense.
 //!
 //! `cargo test` has built them by the time this runs; `cargo test --test examples` alone has not.
 //! Nor has the gate's run without a watch, in which there is less to see.

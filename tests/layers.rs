@@ -1,7 +1,7 @@
 //! The house has storeys, and arrows point down: no file imports from above, none imports in a circle, and `unsafe` has two homes.
 //!
-//! Read as text: every `crate::`, `super::` and `self::` path of the code, inline ones too, and every call of a method whose type has `impl`
-//! blocks in several files, since such a call is an arrow that no import shows.
+//! Read as text: every `crate::`, `super::` and `self::` path of the code, inline ones too, and every call of a method whose type has
+//! `impl` blocks in several files, since such a call is an arrow that no import shows.
 
 #[path = "layers/source.rs"]
 mod source;
@@ -12,8 +12,8 @@ use std::path::Path;
 
 use source::Source;
 
-/// The storeys, from the ground up. A file belongs to the line with the longest prefix of its path. It may use its own line and those above it
-/// in this list, which are beneath it in the house.
+/// The storeys, from the ground up. A file belongs to the line with the longest prefix of its path. It may use its own line and those above
+/// it in this list, which are beneath it in the house.
 const LAYERS: [&[&str]; 17] = [
     // The one door to std or loom.
     &["sync.rs"],

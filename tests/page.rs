@@ -1,4 +1,5 @@
-//! The gateway's page: it loads in a browser without an error, its numbers move, an outage shows. And `/metrics` beside it, in the terminal.
+//! The gateway's page: it loads in a browser without an error, its numbers move, an outage shows. And `/metrics` beside it, in the
+//! terminal.
 //!
 //! The browser is headless Chromium; where there is none, the test says that it was skipped, which `COREPOOL_REQUIRE_SERVERS=1` forbids.
 #![cfg(not(corepool_unwatched))]

@@ -1,4 +1,5 @@
-//! Pings: each idle connection in turn, in the background, a few at a time; and one that fails, panics or hangs costs that connection alone.
+//! Pings: each idle connection in turn, in the background, a few at a time; and one that fails, panics or hangs costs that connection
+//! alone.
 
 mod support;
 

@@ -208,7 +208,8 @@ fn defect_08_waiters_that_timed_out_stay_in_memory() {
             let waiters: Vec<_> = (0..16).map(|_| scope.spawn(|| pool.get_timeout(MS).map(drop))).collect();
             waiters.into_iter().for_each(|waiter| assert!(waiter.join().unwrap().is_err()));
         });
-        // While the one they waited for is still out: nobody has come by to sweep up after them. `waits_leave_no_memory.rs` counts the bytes.
+        // While the one they waited for is still out: nobody has come by to sweep up after them. `waits_leave_no_memory.rs` counts the
+        // bytes.
         assert_eq!(pool.stats().waiting, 0);
     }
     drop(lease);

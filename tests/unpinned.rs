@@ -1,5 +1,5 @@
-//! Where a sandbox forbids pinning, reactors run unpinned, and say so. Alone in its binary, since what is forbidden to a thread is forbidden
-//! to all that it starts.
+//! Where a sandbox forbids pinning, reactors run unpinned, and say so. Alone in its binary, since what is forbidden to a thread is
+//! forbidden to all that it starts.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Whose verdict keeps a connection: the user's, by `fail`, `condemn` and the closure's result; the manager's, by what error it was. And the
-//! forms in which a closure's error leaves a function, each of which must compile as it stands here.
+//! Whose verdict keeps a connection: the user's, by `fail`, `condemn` and the closure's result; the manager's, by what error it was. And
+//! the forms in which a closure's error leaves a function, each of which must compile as it stands here.
 
 mod support;
 

@@ -1,10 +1,10 @@
 //! The client: a pool for each endpoint, connections that carry one request after another, and the one retry that is safe.
 //!
 //! A server hangs up on a connection that has been idle for too long. The pool's watch sees that, and such a connection is handed to
-//! nobody. A server that says more than it was asked is found out too: by what is left after an answer, if that came with it, and else by the peek
-//! at the next checkout. One race is left, which no client can win: the server decides to hang up just as the next request is on its way to
-//! it. The request then meets the end of the connection before a single byte of an answer. If asking twice does no harm, it is asked
-//! once more, over another connection.
+//! nobody. A server that says more than it was asked is found out too: by what is left after an answer, if that came with it, and else by
+//! the peek at the next checkout. One race is left, which no client can win: the server decides to hang up just as the next request is on
+//! its way to it. The request then meets the end of the connection before a single byte of an answer. If asking twice does no harm, it is
+//! asked once more, over another connection.
 #![forbid(unsafe_code)]
 
 use std::fmt;

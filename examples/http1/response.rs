@@ -6,11 +6,11 @@
 //! 3. else a length, the same in all headers that give one;
 //! 4. else the end of the connection.
 //!
-//! The connection may serve on if the body had an end of its own, if the peer means to (HTTP/1.1 unless it says `close`, HTTP/1.0 only if it
-//! says `keep-alive`), and if nothing came after the body: a byte too many would begin the next answer.
+//! The connection may serve on if the body had an end of its own, if the peer means to (HTTP/1.1 unless it says `close`, HTTP/1.0 only if
+//! it says `keep-alive`), and if nothing came after the body: a byte too many would begin the next answer.
 //!
-//! Everything that is read has a limit, and the answer has one as a whole: each interim answer, each chunk with its extensions may be short, and
-//! there may be no end of them.
+//! Everything that is read has a limit, and the answer has one as a whole: each interim answer, each chunk with its extensions may be
+//! short, and there may be no end of them.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};

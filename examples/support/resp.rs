@@ -8,8 +8,8 @@
 //! *reply* is a finished exchange.
 //!
 //! **What it has too much of.** A server that says more than it was asked (a reply too many, another's reply) would answer the next
-//! request with it. What has arrived with the last reply must not vanish in the parser, which keeps what it is given: it is given a line at a
-//! time ([`ByLine`]), and what comes after the reply stays where it can be seen. [`on_return`](Manager::on_return) keeps a connection
+//! request with it. What has arrived with the last reply must not vanish in the parser, which keeps what it is given: it is given a line at
+//! a time ([`ByLine`]), and what comes after the reply stays where it can be seen. [`on_return`](Manager::on_return) keeps a connection
 //! that neither owes nor has anything. What arrives later is found by the peek at the next checkout.
 //!
 //! What none of it sees is session state: who sends MULTI, WATCH, SELECT, SUBSCRIBE or MONITOR undoes it, or discards the connection.
@@ -54,8 +54,8 @@ pub(crate) struct RespConnection {
     db: i64,
 }
 
-/// What a parser may read for one reply: no more than a line at a time. Every reply ends with the end of a line, so the parser, which stops at
-/// the end of its reply, is never given what comes after.
+/// What a parser may read for one reply: no more than a line at a time. Every reply ends with the end of a line, so the parser, which stops
+/// at the end of its reply, is never given what comes after.
 struct ByLine<'c> {
     stream: &'c mut BufReader<TcpStream>,
     /// How much longer the reply may grow.

@@ -5,8 +5,8 @@
 //! cargo run --release --example top -- http://127.0.0.1:PORT/metrics
 //! ```
 //!
-//! The page is fetched again each second ([`scrape`]); what counts up is shown a second, since the time before ([`view`]). It knows the names
-//! that the gateway's `/metrics` uses, which are OpenTelemetry's where these have any.
+//! The page is fetched again each second ([`scrape`]); what counts up is shown a second, since the time before ([`view`]). It knows the
+//! names that the gateway's `/metrics` uses, which are OpenTelemetry's where these have any.
 #![forbid(unsafe_code)]
 
 mod scrape;

@@ -2,7 +2,8 @@
 //!
 //! For the clients of [`clients`](crate::clients) it is written. For any other, this is what goes wrong: a dead connection is lent, since
 //! the client's own flag says that all is well while nobody reads; one user is answered with what another has asked, since a timeout, a
-//! panic or an early return has left an answer on its way; or a dial, a farewell or a return hangs. Tests of a client at rest show none of these.
+//! panic or an early return has left an answer on its way; or a dial, a farewell or a return hangs. Tests of a client at rest show none of
+//! these.
 //!
 //! A test's name is its file under `tests/`, and its function.
 //!

@@ -1,8 +1,8 @@
 //! The callers' way in and out: from an idle connection to a lease and back.
 //!
 //! The fast path, both ways: the core's shard, one locked read-modify-write on its word, one look at the notes. No clock, no system call
-//! but the look at a socket that is to be probed, no allocation (but one use in 1,024 is timed). Everything else is `#[cold]` and out of line: another note to act on, a
-//! shard that is empty, somebody who waits.
+//! but the look at a socket that is to be probed, no allocation (but one use in 1,024 is timed). Everything else is `#[cold]` and out of
+//! line: another note to act on, a shard that is empty, somebody who waits.
 #![forbid(unsafe_code)]
 
 use std::any::Any;

@@ -42,10 +42,12 @@ impl Waits {
 
     /// The manager's checkout hook is more than the default, and may take its time. True the first time.
     pub(crate) fn turn_choosy(&self) -> bool {
+        // Relaxed: whoever is born meanwhile reads it, or is noted by who turned it; see `turns_choosy`.
         !self.choosy.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn is_choosy(&self) -> bool {
+        // Relaxed: as above.
         self.choosy.load(Ordering::Relaxed)
     }
 }

@@ -24,9 +24,9 @@
 //!
 //! **The race that must not happen** is a waiter asleep while a connection is idle or could be opened. So every critical section
 //! ends in [`balance`](Bag::balance), which looks at all that could make somebody wait for nothing: an idle bit wakes a waiter, and
-//! where nobody is on their way, WAIT is set; waiters without dials for them dial, as far as the limits go; and where nothing but closes is in the way, these are to be
-//! hastened. So nobody has to know whom their change concerns. In particular, whoever *leaves* the queue balances, since a wake-up that
-//! was meant for two may have gone to them. `README.md` has the proof, and the models of each edge (E1…E9).
+//! where nobody is on their way, WAIT is set; waiters without dials for them dial, as far as the limits go; and where nothing but closes is
+//! in the way, these are to be hastened. So nobody has to know whom their change concerns. In particular, whoever *leaves* the queue
+//! balances, since a wake-up that was meant for two may have gone to them. `README.md` has the proof, and the models of each edge (E1…E9).
 
 mod owning;
 mod permits;

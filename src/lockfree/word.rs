@@ -5,8 +5,9 @@
 //! [WAIT][ one bit a slot: set = idle in this shard   ]
 //! ```
 //!
-//! **WAIT** says "come to the lock": somebody waits and nobody is on their way, the pool is paused, or it is closed. It is in every word of every shard or in
-//! none (I5). A return learns of it from the very compare-exchange that would publish, which refuses it: no fence, no second line.
+//! **WAIT** says "come to the lock": somebody waits and nobody is on their way, the pool is paused, or it is closed. It is in every word of
+//! every shard or in none (I5). A return learns of it from the very compare-exchange that would publish, which refuses it: no fence, no
+//! second line.
 //!
 //! **Every change is one read-modify-write**, so each word is one release sequence: whoever reads a later value has also read what
 //! was released into an earlier one. Loads only guess for a compare-exchange, or look. Orderings name the edges (E1…E8) of the table

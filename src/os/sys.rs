@@ -37,8 +37,8 @@ pub(crate) fn current_core() -> usize {
 #[cold]
 fn ask_core() -> usize {
     #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    // Relaxed, both: one word that tells all there is to know, the same whoever stores it.
     if RSEQ_CORE.load(Ordering::Relaxed) == UNKNOWN {
-        // Relaxed, both: one word that tells all there is to know, the same whoever stores it.
         RSEQ_CORE.store(find_rseq_core().unwrap_or(ABSENT), Ordering::Relaxed);
     }
     // SAFETY: takes no pointers and has no preconditions.

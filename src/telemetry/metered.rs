@@ -68,8 +68,8 @@ pub fn install<M: Manager>(name: impl Into<String>, builder: Builder<M>) -> Resu
     Ok(pool)
 }
 
-/// Sets the gauges and counters of all pools that were [installed](install) and are still there. Takes each pool's lock of those who wait, for a
-/// moment, and reads its slots, as [`Pool::stats`] does. Runs on the caller's thread.
+/// Sets the gauges and counters of all pools that were [installed](install) and are still there. Takes each pool's lock of those who wait,
+/// for a moment, and reads its slots, as [`Pool::stats`] does. Runs on the caller's thread.
 pub fn update() {
     // Taken out meanwhile: a recorder is somebody's code, and may ask for another pool's metrics.
     let mut pools = std::mem::take(&mut *installed());

@@ -1,5 +1,5 @@
-//! The pool for those who watch a fleet: [`Traced`] tells the `tracing` crate what happens (feature `tracing`), [`metrics`](install) keeps the
-//! `metrics` crate's gauges, counters and histograms (feature `metrics`).
+//! The pool for those who watch a fleet: [`Traced`] tells the `tracing` crate what happens (feature `tracing`), [`metrics`](install) keeps
+//! the `metrics` crate's gauges, counters and histograms (feature `metrics`).
 //!
 //! Both are [`Observer`](crate::Observer)s and snapshots of [`Pool::stats`](crate::Pool::stats): no checkout and no return that finds what
 //! it needs passes by here, so they add nothing to the hot path. No text of theirs shows more than the observer is told: never the manager,

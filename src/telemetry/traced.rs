@@ -18,8 +18,8 @@ use crate::observe::{Event, Observer};
 /// | DEBUG | a dial succeeds or fails; a connection is discarded; a caller waits in vain |
 /// | TRACE | a connection was closed; a caller waited and was served |
 ///
-/// So an outage is two lines, however many dials fail in it. Its span, `outage`, is open from the first failed dial that made it one until a
-/// dial succeeds; what the pool tells meanwhile is inside.
+/// So an outage is two lines, however many dials fail in it. Its span, `outage`, is open from the first failed dial that made it one until
+/// a dial succeeds; what the pool tells meanwhile is inside.
 ///
 /// Runs where observers do, on a background thread; costs a checkout nothing. Of secrets it knows only what the manager's own errors say.
 ///

@@ -1,7 +1,7 @@
 //! How a connection's end is noticed, and that it is the same one still: what a manager names ([`naming`]) of its streams ([`stream`]),
 //! the pool's duplicates of their descriptors ([`duplicate`], [`file`]), what of them is registered with epoll ([`source`]), the threads
-//! that hear of it ([`reactor`], [`reactors`], [`ears`]) and whom they tell ([`handler`]), and a look at an idle socket ([`probe`]). Knows neither
-//! pool nor manager.
+//! that hear of it ([`reactor`], [`reactors`], [`ears`]) and whom they tell ([`handler`]), and a look at an idle socket ([`probe`]). Knows
+//! neither pool nor manager.
 
 pub(crate) mod duplicate;
 mod ears;

@@ -1,5 +1,5 @@
-//! A storm of changes: while eight threads use it, a pool is reconfigured, retired, given new managers, paused, and loses connections to its
-//! server; and its manager checks at every checkout that what it is asked about may be handed out.
+//! A storm of changes: while eight threads use it, a pool is reconfigured, retired, given new managers, paused, and loses connections to
+//! its server; and its manager checks at every checkout that what it is asked about may be handed out.
 //!
 //! A checkout reads the notes before it asks the manager, so what counts is what was known when the *caller asked*: each caller
 //! writes down what it knew then, and the check, on the same thread, holds the connection against that:

@@ -24,6 +24,7 @@ fn beside_a_busy_neighbour(body: impl FnOnce()) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
+            // Relaxed, both: only to end.
             while !done.load(Ordering::Relaxed) {
                 let pairs: Vec<_> = (0..8).map(|_| UnixStream::pair().unwrap()).collect();
                 pairs[0].0.set_read_timeout(Some(Duration::from_secs(9))).unwrap();

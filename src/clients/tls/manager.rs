@@ -20,12 +20,12 @@ use crate::net::tcp::TcpManager;
 /// use corepool::{Pool, TcpManager};
 /// use std::sync::Arc;
 ///
-/// # fn config() -> Arc<rustls::ClientConfig> { unimplemented!() }
-/// // Roots, a crypto provider, a client's certificate: all that is rustls's.
-/// let config: Arc<rustls::ClientConfig> = config();
+/// // `config` has the roots, a crypto provider, a client's certificate: all that is rustls's.
+/// # fn of(config: Arc<rustls::ClientConfig>) -> Result<(), Box<dyn std::error::Error>> {
 /// let manager = TlsManager::new(TcpManager::new("db.example.com:6380"), "db.example.com".try_into()?, config);
 /// let pool = Pool::builder(manager).max_size(16).build()?;
-/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// The handshake, and a login after it, have what is left of `dial_timeout`. A peer's certificate that is refused is permanent. An idle

@@ -63,8 +63,8 @@
 //!
 //! # db_connection
 //!
-//! Its callbacks about queries, cursors and transactions are the protocol's: methods of your connection, called on the lease. A transaction that a
-//! use left open is for [`Manager::on_return`] to find.
+//! Its callbacks about queries, cursors and transactions are the protocol's: methods of your connection, called on the lease. A transaction
+//! that a use left open is for [`Manager::on_return`] to find.
 //!
 //! | db_connection | here | test |
 //! |---|---|---|

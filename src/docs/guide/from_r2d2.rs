@@ -5,8 +5,8 @@
 //! - **No test at each checkout.** r2d2 runs `is_valid`, a round trip, before it lends a connection. Here the watch removes a
 //!   connection when its peer hangs up, and a look at its socket, without a round trip, finds what has arrived unasked.
 //!   [`Manager::on_checkout`] is there for those who want the test all the same.
-//! - **An error in the use counts.** r2d2 asks `has_broken` alone. Here the closure of [`Pool::with`] says how it went, and by default a failed
-//!   use discards the connection. A manager that can tell that nothing is half done keeps it ([`Manager::on_error`]).
+//! - **An error in the use counts.** r2d2 asks `has_broken` alone. Here the closure of [`Pool::with`] says how it went, and by default a
+//!   failed use discards the connection. A manager that can tell that nothing is half done keeps it ([`Manager::on_error`]).
 //! - **No scheduled thread pool.** Dials, pings and closes run on background threads that all pools of a process share.
 //! - **Every error has a kind and a cause**: [`GetError`] instead of one text.
 //!

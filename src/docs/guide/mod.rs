@@ -10,8 +10,8 @@
 //! - **The caller's thread does the caller's work.** There is no pool process and no connection process: a checkout takes the
 //!   connection itself, and the hooks about it run on the thread that asks or returns. What may block without a caller (dialing, pinging,
 //!   closing) runs on background threads, each under a deadline.
-//! - **The lease is `&mut`.** A use's changes need no message back, a connection cannot be used after it was given back, and nobody checks in
-//!   by hand.
+//! - **The lease is `&mut`.** A use's changes need no message back, a connection cannot be used after it was given back, and nobody checks
+//!   in by hand.
 //! - **No state is threaded through.** Hooks take `&self`, from many threads at once: what NimblePool keeps in `pool_state` is a field of
 //!   the manager, behind an atomic or a lock of its own.
 #![forbid(unsafe_code)]

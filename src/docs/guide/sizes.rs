@@ -35,8 +35,8 @@
 //! - [`min_open`](Builder::min_open) keeps so many open, used or not: the base load.
 //! - [`min_idle`](Builder::min_idle) keeps so many *beside* what is used: the reserve for the next burst. It follows the load.
 //!
-//! Both are kept at a pace: they never hurry a backoff. Equal to `max_size`, `min_open` makes a pool of a fixed size, as HikariCP advises for
-//! databases.
+//! Both are kept at a pace: they never hurry a backoff. Equal to `max_size`, `min_open` makes a pool of a fixed size, as HikariCP advises
+//! for databases.
 //!
 //! # Shards
 //!

@@ -104,6 +104,7 @@ mod tests {
         fn drop(&mut self) {
             let bag = self.bag.upgrade().expect("the bag outlives its reasons here");
             assert!(bag.queue.try_lock().is_ok(), "a reason was dropped under the lock");
+            // Relaxed, both: one thread counts and reads.
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

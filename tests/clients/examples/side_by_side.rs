@@ -4,8 +4,8 @@
 //! cargo run --release -p client-tests --example side_by_side
 //! ```
 //!
-//! Each pool runs three times, in turns. r2d2's managers ask as r2d2_postgres and r2d2_mysql do: a round trip at each checkout, and for MySQL
-//! another at each return.
+//! Each pool runs three times, in turns. r2d2's managers ask as r2d2_postgres and r2d2_mysql do: a round trip at each checkout, and for
+//! MySQL another at each return.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

@@ -1,5 +1,5 @@
-//! The page about a manager of one's own keeps its word: each of its rules names a test that exists. Here, since what is published is without
-//! these tests.
+//! The page about a manager of one's own keeps its word: each of its rules names a test that exists. Here, since what is published is
+//! without these tests.
 
 use std::fs;
 use std::path::Path;
