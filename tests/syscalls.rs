@@ -8,10 +8,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpStream;
-use std::process::Command;
 
 use corepool::{Dial, Manager, Outcome, Pool, TcpManager, Verdict, Watch};
-use support::{HOPELESS, Server};
+use support::{HOPELESS, Server, calls_a_trip, may_trace};
 
 /// What runs under strace is told by these: with whom to speak, how often, and by which of the [`WAYS`].
 const ADDRESS: &str = "COREPOOL_TRIPS_ADDRESS";
@@ -82,51 +81,17 @@ fn trips() {
     }
 }
 
-/// System calls of the thread that talks to the server, by name, in so many round trips and all that surrounds them.
-fn calls(server: &Server, trips: usize, way: &str) -> BTreeMap<String, usize> {
-    let log = std::env::temp_dir().join(format!("corepool-syscalls-{}", std::process::id()));
-    let mut strace = Command::new("strace");
-    strace.arg("-f").arg("-o").arg(&log).arg(std::env::current_exe().unwrap()).args(["--exact", "trips"]);
-    strace.env(ADDRESS, server.address()).env(TRIPS, trips.to_string()).env(WAY, way);
-    let output = strace.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = std::fs::read_to_string(&log).unwrap();
-    std::fs::remove_file(&log).unwrap();
-    let mut threads = BTreeMap::<&str, BTreeMap<String, usize>>::new();
-    for line in text.lines() {
-        // `1234 write(3, …`, and `1234 <... read resumed>` for the rest of one that was interrupted by another thread's.
-        let Some((thread, call)) = line.split_once(' ') else { continue };
-        let Some((name, _)) = call.trim_start().split_once('(').filter(|(name, _)| !name.contains(' ')) else {
-            continue;
-        };
-        *threads.entry(thread).or_default().entry(name.to_owned()).or_default() += 1;
-    }
-    threads.into_values().max_by_key(|calls| calls.get("sendto").copied()).unwrap_or_default()
-}
-
-/// Those of one round trip. What its surroundings make now and not then, as a lock met twice, is less than one in ten trips.
-fn calls_a_trip(server: &Server, way: &str) -> BTreeMap<String, f64> {
-    let (few, many) = (calls(server, 100, way), calls(server, 1_100, way));
-    let more = many.into_iter().map(|(name, count)| {
-        let before = few.get(&name).copied().unwrap_or(0);
-        // To a tenth: once in a thousand trips the sweep may have had a look taken, too.
-        (name, ((count as f64 - before as f64) / 1e2).round() / 10.0)
-    });
-    more.filter(|(_, calls)| *calls != 0.0).collect()
-}
-
 #[test]
 fn a_pooled_round_trip_makes_those_of_a_connection_of_ones_own_and_the_look_before_it() {
-    match Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).status() {
-        Ok(status) if status.success() => {}
-        Ok(status) => return println!("skipped: strace may trace nothing here: {status}"),
-        Err(error) => {
-            assert!(std::env::var_os("COREPOOL_REQUIRE_SERVERS").is_none(), "strace: {error}");
-            return println!("skipped: needs strace");
-        }
+    if !may_trace() {
+        return;
     }
     let server = Server::echo();
-    let [own, framed, looked_at, conn] = WAYS.map(|way| calls_a_trip(&server, way));
+    let [own, framed, looked_at, conn] = WAYS.map(|way| {
+        calls_a_trip(|traced, trips| {
+            traced.env(ADDRESS, server.address()).env(TRIPS, trips.to_string()).env(WAY, way);
+        })
+    });
     println!("a round trip: {own:?} with its own, {framed:?} pooled, {looked_at:?} looked at, {conn:?} of a Conn");
     assert_eq!(own.values().sum::<f64>(), 2.0, "one to write and one to read");
     assert_eq!(own, framed);

@@ -10,6 +10,7 @@ mod heard;
 mod hooked;
 mod lines;
 mod server;
+mod traced;
 mod watchdog;
 
 use std::any::Any;
@@ -26,6 +27,7 @@ pub(crate) use heard::Heard;
 pub(crate) use hooked::Hooked;
 pub(crate) use lines::{Lines, Peer, Stage};
 pub(crate) use server::{Server, local_port};
+pub(crate) use traced::{calls_a_trip, may_trace};
 pub(crate) use watchdog::{Watchdog, from_environment, storm_length};
 
 use corepool::{GetError, Manager, Pool};
