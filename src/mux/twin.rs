@@ -54,20 +54,19 @@ impl Protocol for Strings {
 }
 
 /// A peer that says this, as many bytes at a time as `cuts` say, again and again; then nothing more.
-struct Peer<'a> {
-    said: &'a [u8],
-    cuts: std::iter::Cycle<std::slice::Iter<'a, u8>>,
+struct Peer {
+    said: std::vec::IntoIter<u8>,
+    cuts: std::iter::Cycle<std::vec::IntoIter<u8>>,
 }
 
-impl ReadHalf for Peer<'static> {
+impl ReadHalf for Peer {
     fn receive(&mut self, into: &mut [u8], _wait: Duration) -> io::Result<usize> {
-        let cut = self.cuts.next().map_or(usize::MAX, |cut| 1 + usize::from(*cut));
+        let cut = self.cuts.next().map_or(usize::MAX, |cut| 1 + usize::from(cut));
         let length = cut.min(into.len()).min(self.said.len());
         if length == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        into[..length].copy_from_slice(&self.said[..length]);
-        self.said = &self.said[length..];
+        into.iter_mut().zip(self.said.by_ref().take(length)).for_each(|(into, byte)| *into = byte);
         Ok(length)
     }
 
@@ -76,9 +75,7 @@ impl ReadHalf for Peer<'static> {
 
 /// Everything that is read, and whether the connection is broken in the end.
 fn read<P: Protocol>(protocol: &P, cuts: &[u8], said: &[u8]) -> (Vec<P::Reply>, bool, bool) {
-    // Leaked: a half lives as long as it likes.
-    let (cuts, said): (&'static [u8], &'static [u8]) = (cuts.to_vec().leak(), said.to_vec().leak());
-    let mut input = Input::new(Peer { said, cuts: cuts.iter().cycle() });
+    let mut input = Input::new(Peer { said: said.to_vec().into_iter(), cuts: cuts.to_vec().into_iter().cycle() });
     let mut replies = Vec::new();
     loop {
         match input.read(protocol, &mut replies, MAX_REPLY, Duration::ZERO) {
