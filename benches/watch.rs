@@ -16,7 +16,7 @@ use support::watching;
 const CLOSED_AT_ONCE: usize = 5_000;
 
 fn round_trip(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, server: &Server, watched: bool) {
-    let (pool, reactors) = watching::pool_with_own_reactors(Tcp(server.address), 1, watched);
+    let (pool, reactors) = watching::pool_with_own_reactors(Tcp(server.address), watched, Duration::ZERO);
     // The opening's own wake-ups are over.
     std::thread::sleep(Duration::from_millis(5));
     let (events, mut trips) = (reactors.events(), 0_u64);

@@ -24,6 +24,7 @@ pub(crate) fn growth(effort: Effort) -> Section {
     let sharded =
         shards.map(|shards| (format!("checkout, {shards} shards"), rivals::corepool_sharded(Nowhere, 64, shards)));
     let round = effort.time(ROUND);
+    let others = idle.map(|idle| (format!("r2d2 without test beside {idle} idle"), rivals::r2d2(Nowhere, idle, false)));
     let mut contenders: Vec<_> = pools
         .iter()
         .chain(&sharded)
@@ -42,10 +43,34 @@ pub(crate) fn growth(effort: Effort) -> Section {
         let turns = crew.calibrate(round, |_| turning(waiters));
         Contender::new(format!("hand-over beside {waiters} waiters"), move || crew.time(turns, |_| turning(waiters)))
     }));
+    contenders.extend(others.iter().map(|(name, pool)| {
+        Contender::operation(name, Crew::pinned(1), round, move |_| {
+            move || {
+                Rival::with(pool, |connection| {
+                    black_box(connection);
+                });
+            }
+        })
+    }));
     let rounds = interleave(effort.rounds(31), contenders);
 
-    let mut section = Section::new("Growth", &["ns"]);
-    rounds.names().for_each(|name| section.line(name, vec![rounds.median(name, 0)]));
+    let mut section = Section::new("Growth", &["ns", "least ns"]);
+    rounds.names().for_each(|name| section.line(name, vec![rounds.median(name, 0), rounds.least(name, 0)]));
+    section.disturbed(&rounds);
+    for idle in idle {
+        let names = [
+            ("corepool", format!("checkout beside {idle} idle")),
+            ("r2d2 without test", format!("r2d2 without test beside {idle} idle")),
+        ];
+        for (line, name) in names {
+            section.point(
+                "A checkout and its return in ns: idle connections",
+                line,
+                idle as f64,
+                rounds.median(&name, 0),
+            );
+        }
+    }
     let growth = rounds.ratio("checkout beside 10000 idle", "checkout beside 10 idle", 0);
     section.row(
         "growth_idle",

@@ -16,6 +16,10 @@ use crate::table::{Section, Target};
 
 const OWN: &str = "own connection";
 const COREPOOL: &str = "corepool";
+const UNLOOKED: &str = "corepool, probe_after a second";
+
+/// Between looks at a socket: longer than it ever rests here.
+const RARELY: Duration = Duration::from_secs(1);
 
 const ROUND: Duration = Duration::from_millis(30);
 
@@ -37,6 +41,8 @@ where
 {
     let own: Vec<_> = (0..threads).map(|_| Mutex::new(endpoint.dial().expect("the server is up"))).collect();
     let corepool = rivals::corepool(endpoint.clone(), threads);
+    let unlooked = rivals::settings(endpoint.clone(), threads).probe_after(RARELY);
+    let unlooked = unlooked.build().expect("the server is up");
     let (r2d2, shipped) =
         (rivals::r2d2(endpoint.clone(), threads, false), rivals::r2d2(endpoint.clone(), threads, true));
     let dedicated = Contender::operation(OWN, Crew::pinned(threads), effort.time(ROUND), |thread| {
@@ -46,6 +52,7 @@ where
     let contenders = vec![
         dedicated,
         trips(COREPOOL, effort, threads, &corepool),
+        trips(UNLOOKED, effort, threads, &unlooked),
         trips("r2d2 without test", effort, threads, &r2d2),
         trips("r2d2 as shipped", effort, threads, &shipped),
     ];
@@ -64,17 +71,22 @@ pub(crate) fn round_trips(effort: Effort) -> Section {
     for name in rounds[0].names() {
         section.line(name, rounds.iter().map(|rounds| rounds.median(name, 0) / 1e3).collect());
     }
+    rounds.iter().for_each(|rounds| section.disturbed(rounds));
     let names = ["_tcp_1", "", "_unix_1", "_unix_4"];
     for (rounds, name) in rounds.iter().zip(names) {
         let meaning = "throughput with the pool in between, beside a connection of each thread's own, client and server on one core";
-        let name = format!("roundtrip_vs_dedicated{name}");
-        section.row(name, rounds.ratio(OWN, COREPOOL, 0), Target::AtLeast(0.95), meaning);
+        let ratio = rounds.ratio(OWN, COREPOOL, 0);
+        section.row(format!("roundtrip_vs_dedicated{name}"), ratio, Target::AtLeast(0.95), meaning);
+        let meaning = "the same without the look at the socket before each use, which is what the pool costs here";
+        let ratio = rounds.ratio(OWN, UNLOOKED, 0);
+        section.row(format!("roundtrip_unlooked_vs_dedicated{name}"), ratio, Target::AtLeast(0.95), meaning);
     }
     section
 }
 
-const WATCHED: &str = "round trip, watched";
 const UNWATCHED: &str = "round trip, not watched";
+const WATCHED: &str = "round trip, watched";
+const LOOKED_AT: &str = "round trip, watched, and looked at before each use";
 
 /// Round trips with and without the watch, and how often it was woken by them.
 fn watched_trips<S, E>(effort: Effort, endpoint: &E) -> (Rounds, u64)
@@ -82,11 +94,17 @@ where
     S: Read + Write + Send + 'static,
     E: Endpoint<Connection = Client<S>>,
 {
-    let (unwatched, _) = watching::pool_with_own_reactors(endpoint.clone(), 1, false);
-    let (watched, reactors) = watching::pool_with_own_reactors(endpoint.clone(), 1, true);
-    let events = reactors.events();
-    let contenders = vec![trips(UNWATCHED, effort, 1, &unwatched), trips(WATCHED, effort, 1, &watched)];
-    (interleave(effort.rounds(31), contenders), reactors.events() - events)
+    let (unwatched, _) = watching::pool_with_own_reactors(endpoint.clone(), false, Duration::ZERO);
+    let (watched, reactors) = watching::pool_with_own_reactors(endpoint.clone(), true, RARELY);
+    let (looked_at, others) = watching::pool_with_own_reactors(endpoint.clone(), true, Duration::ZERO);
+    let events = || reactors.events() + others.events();
+    let before = events();
+    let contenders = vec![
+        trips(UNWATCHED, effort, 1, &unwatched),
+        trips(WATCHED, effort, 1, &watched),
+        trips(LOOKED_AT, effort, 1, &looked_at),
+    ];
+    (interleave(effort.rounds(31), contenders), events() - before)
 }
 
 /// Sockets watched and not watched; peers that hang up.
@@ -106,6 +124,7 @@ pub(crate) fn watch(effort: Effort) -> Section {
     let mut section = Section::new("The watch", &["µs"]);
     for (rounds, over) in [(&tcp, "TCP"), (&unix, "Unix")] {
         rounds.names().for_each(|name| section.line(format!("{over}, {name}"), vec![rounds.median(name, 0) / 1e3]));
+        section.disturbed(rounds);
     }
     section.line("FIN to removal, p99.9", vec![micros(0.999)]);
     section.line("FIN to removal, longest", vec![fins.max() as f64 / 1e3]);
@@ -121,6 +140,10 @@ pub(crate) fn watch(effort: Effort) -> Section {
         Target::AtMost(1.05),
         "the same over a Unix socket, for which the kernel looks at its watches whenever the peer has read, too",
     );
+    for (rounds, name) in [(&tcp, "look_overhead"), (&unix, "look_overhead_unix")] {
+        let meaning = "and with the look before each use that is the default: two system calls, one for a stream with an identity";
+        section.row(name, rounds.ratio(LOOKED_AT, UNWATCHED, 0), Target::None, meaning);
+    }
     section.row(
         "watch_events",
         (tcp_events + unix_events) as f64,

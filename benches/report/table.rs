@@ -1,6 +1,9 @@
 //! What the report says: sections of measured lines, and under each the named figures, with their targets.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+
+use crate::support::rounds::Rounds;
 
 /// The whole report.
 pub(crate) struct Report {
@@ -14,6 +17,19 @@ pub(crate) struct Section {
     columns: &'static [&'static str],
     lines: Vec<(String, Vec<f64>)>,
     rows: Vec<Row>,
+    points: Vec<Point>,
+    /// Rounds that were not calm, of how many.
+    disturbed: (usize, usize),
+}
+
+/// The lines of a plot, by name, of the points at `(x, y)`.
+type Lines<'a> = BTreeMap<&'a str, Vec<(f64, f64)>>;
+
+/// One point of a line of a plot.
+struct Point {
+    plot: String,
+    line: String,
+    at: (f64, f64),
 }
 
 /// One figure of the report that has a name.
@@ -66,7 +82,8 @@ impl fmt::Display for Target {
 impl Section {
     /// An empty one, whose lines will have these columns.
     pub(crate) fn new(title: impl Into<String>, columns: &'static [&'static str]) -> Self {
-        Section { title: title.into(), columns, lines: Vec::new(), rows: Vec::new() }
+        let (lines, rows, points) = (Vec::new(), Vec::new(), Vec::new());
+        Section { title: title.into(), columns, lines, rows, points, disturbed: (0, 0) }
     }
 
     /// Adds one side's figures.
@@ -77,6 +94,24 @@ impl Section {
     /// Adds a named figure. `meaning` is what it says to a user.
     pub(crate) fn row(&mut self, name: impl Into<String>, value: f64, target: Target, meaning: impl Into<String>) {
         self.rows.push(Row { name: name.into(), value, target, meaning: meaning.into() });
+    }
+
+    /// Adds a point to a line of a plot.
+    pub(crate) fn point(&mut self, plot: impl Into<String>, line: impl Into<String>, x: f64, y: f64) {
+        self.points.push(Point { plot: plot.into(), line: line.into(), at: (x, y) });
+    }
+
+    /// Counts the rounds that were set apart.
+    pub(crate) fn disturbed(&mut self, rounds: &Rounds) {
+        let (disturbed, of) = rounds.disturbed();
+        self.disturbed = (self.disturbed.0 + disturbed, self.disturbed.1 + of);
+    }
+
+    /// What is said of them, if there are any.
+    fn apart(&self) -> Option<String> {
+        let (disturbed, of) = self.disturbed;
+        let apart = if disturbed * 3 > of * 2 { "kept all the same, for want of others" } else { "set apart" };
+        (disturbed > 0).then(|| format!("{disturbed} of {of} rounds disturbed, {apart}."))
     }
 
     fn width(&self) -> usize {
@@ -121,7 +156,7 @@ impl fmt::Display for Section {
             let verdict = target.verdict(*value);
             writeln!(f, "  → {name:<38}{:>9}   {:<9}{verdict}", digits(*value), target.to_string())?;
         }
-        Ok(())
+        self.apart().map_or(Ok(()), |apart| writeln!(f, "  ({apart})"))
     }
 }
 
@@ -138,6 +173,21 @@ impl Report {
         let rows = self.sections.iter().flat_map(|section| &section.rows);
         let fields: Vec<_> = rows.map(|row| format!("\"{}\": {:.4}", row.name, row.value)).collect();
         format!("{{{}}}", fields.join(", "))
+    }
+
+    /// The lines of all plots: by plot, by line, the points.
+    pub(crate) fn plots(&self) -> BTreeMap<&str, Lines<'_>> {
+        let mut plots: BTreeMap<&str, Lines<'_>> = BTreeMap::new();
+        for Point { plot, line, at } in self.sections.iter().flat_map(|section| &section.points) {
+            plots.entry(plot).or_default().entry(line).or_default().push(*at);
+        }
+        plots
+    }
+
+    /// How many rounds were not calm, of how many.
+    pub(crate) fn disturbed(&self) -> (usize, usize) {
+        let sections = self.sections.iter().map(|section| section.disturbed);
+        sections.fold((0, 0), |(disturbed, all), (more, of)| (disturbed + more, all + of))
     }
 
     /// The text of `RESULTS.md` below its head.
@@ -162,6 +212,9 @@ impl Section {
                 writeln!(text, "| {} | {} |", name.replace('<', "\\<"), figures.join(" | "))?;
             }
             writeln!(text)?;
+        }
+        if let Some(apart) = self.apart() {
+            writeln!(text, "{apart}\n")?;
         }
         if !self.rows.is_empty() {
             writeln!(text, "| figure | value | target | | what it means |\n|---|---:|---|---|---|")?;

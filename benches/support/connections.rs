@@ -125,8 +125,8 @@ impl Endpoint for Unix {
     }
 }
 
-/// The corepool manager of an endpoint: one that frames its protocol, so that it knows at return whether a reply is due, and
-/// leaves the peek of idle sockets to those that were idle for a second.
+/// The corepool manager of an endpoint: one that frames its protocol, so that it knows at return whether a reply is due. Its sockets are
+/// looked at before each use, as by default.
 pub(crate) struct Framed<E> {
     /// What it dials.
     pub(crate) endpoint: E,

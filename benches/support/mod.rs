@@ -3,6 +3,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod crowd;
+pub(crate) mod hikari;
 pub(crate) mod rivals;
 pub(crate) mod rounds;
 pub(crate) mod servers;

@@ -64,6 +64,29 @@ impl<E: Endpoint> Rival<E::Connection> for Leasing<'_, E> {
     }
 }
 
+/// The same by a look that never waits.
+pub(crate) struct Trying<'a, E: Endpoint>(pub(crate) &'a Pool<Framed<E>>);
+
+impl<E: Endpoint> Rival<E::Connection> for Trying<'_, E> {
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&mut E::Connection) -> R) -> R {
+        f(&mut self.0.try_get().expect("one is idle"))
+    }
+}
+
+/// The same by a lease that borrows nothing, and may outlive the caller.
+pub(crate) struct Owning<'a, E: Endpoint>(pub(crate) &'a Pool<Framed<E>>);
+
+impl<E: Endpoint> Rival<E::Connection> for Owning<'_, E> {
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&mut E::Connection) -> R) -> R {
+        match self.0.get_owned() {
+            Ok(mut lease) => f(&mut lease),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 // ---- r2d2 --------------------------------------------------------------------------------------------------------------------
 
 /// r2d2 with `min_open` = `max_size`, which keeps it from dialing; `test` is its `test_on_check_out`, which it ships with.

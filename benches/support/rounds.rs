@@ -2,7 +2,11 @@
 //!
 //! A machine drifts: its clock, its neighbours, what ran before. So nothing is measured once, and no two things are compared that were
 //! measured one after the other. [`interleave`] runs one short round of each contender, then the next round of each, beginning with
-//! another one each time; a ratio is the median of the rounds' ratios, so that a bad moment hits both sides or is outvoted.
+//! another one each time; a ratio is the median of the rounds' ratios, so that a bad moment hits both sides or is outvoted. Rounds during
+//! which the machine was not [`calm`] are set apart.
+
+#[path = "calm.rs"]
+pub(crate) mod calm;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -143,48 +147,88 @@ impl<'a> Contender<'a> {
 
 /// Runs `rounds` rounds of each contender, by turns.
 pub(crate) fn interleave(rounds: usize, mut contenders: Vec<Contender<'_>>) -> Rounds {
-    let mut figures: Vec<(String, Vec<Vec<f64>>)> =
-        contenders.iter().map(|contender| (contender.name.clone(), Vec::new())).collect();
+    let mut order = Vec::new();
+    let mut looks = vec![calm::look()];
     for round in 0..rounds {
         for turn in 0..contenders.len() {
             let index = (round + turn) % contenders.len();
-            figures[index].1.push((contenders[index].round)());
+            order.push((index, (contenders[index].round)()));
+            looks.push(calm::look());
         }
     }
-    Rounds { figures }
+    let mut all: Vec<_> = contenders.into_iter().map(|contender| (contender.name, Vec::new())).collect();
+    for ((index, figures), calm) in order.into_iter().zip(calm::calm(&looks)) {
+        all[index].1.push(Round { figures, calm });
+    }
+    Rounds { all }
 }
 
-/// What rounds have shown.
+/// One round of one contender.
+struct Round {
+    figures: Vec<f64>,
+    calm: bool,
+}
+
+/// What rounds have shown. Those during which the machine was not calm are left out, unless that were most of them.
 pub(crate) struct Rounds {
-    figures: Vec<(String, Vec<Vec<f64>>)>,
+    all: Vec<(String, Vec<Round>)>,
 }
 
 impl Rounds {
-    fn of(&self, name: &str) -> &[Vec<f64>] {
-        let found = self.figures.iter().find(|(contender, _)| contender == name);
-        found.map_or_else(|| panic!("no contender is named {name}"), |(_, figures)| figures)
+    fn of(&self, name: &str) -> &[Round] {
+        let found = self.all.iter().find(|(contender, _)| contender == name);
+        found.map_or_else(|| panic!("no contender is named {name}"), |(_, rounds)| rounds)
     }
 
     /// The contenders in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.figures.iter().map(|(name, _)| name.as_str())
+        self.all.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// How many rounds there were of each.
+    fn count(&self) -> usize {
+        self.all.iter().map(|(_, rounds)| rounds.len()).min().unwrap_or(0)
+    }
+
+    /// The rounds that were calm for all of these. If that is not even every third one, all of them.
+    pub(crate) fn kept(&self, names: &[&str]) -> Vec<usize> {
+        let calm: Vec<_> =
+            (0..self.count()).filter(|round| names.iter().all(|name| self.of(name)[*round].calm)).collect();
+        if calm.len() * 3 >= self.count() { calm } else { (0..self.count()).collect() }
+    }
+
+    /// How many rounds were not calm, of how many.
+    pub(crate) fn disturbed(&self) -> (usize, usize) {
+        let rounds = || self.all.iter().flat_map(|(_, rounds)| rounds);
+        (rounds().filter(|round| !round.calm).count(), rounds().count())
+    }
+
+    fn figures(&self, name: &str, which: usize) -> Vec<f64> {
+        let of = self.of(name);
+        self.kept(&[name]).into_iter().map(|round| of[round].figures[which]).collect()
     }
 
     /// The median of a contender's figure number `which`.
     pub(crate) fn median(&self, name: &str, which: usize) -> f64 {
-        median(self.of(name).iter().map(|figures| figures[which]).collect())
+        median(self.figures(name, which))
     }
 
-    /// The median over the rounds of what `figure` makes of a round, in which it may ask for any contender's first figure.
-    pub(crate) fn median_of(&self, figure: impl Fn(&dyn Fn(&str) -> f64) -> f64) -> f64 {
-        let rounds = self.figures.iter().map(|(_, figures)| figures.len()).min().unwrap_or(0);
-        median((0..rounds).map(|round| figure(&|name| self.of(name)[round][0])).collect())
+    /// The least of a contender's figure number `which`: what it takes if nothing gets in the way.
+    pub(crate) fn least(&self, name: &str, which: usize) -> f64 {
+        self.figures(name, which).into_iter().fold(f64::MAX, f64::min)
+    }
+
+    /// The median over the rounds of what `figure` makes of a round, in which it may ask for the first figure of any of `names`.
+    pub(crate) fn median_of(&self, names: &[&str], figure: impl Fn(&dyn Fn(&str) -> f64) -> f64) -> f64 {
+        let rounds = self.kept(names).into_iter();
+        median(rounds.map(|round| figure(&|name| self.of(name)[round].figures[0])).collect())
     }
 
     /// The median over the rounds of one contender's figure number `which` divided by another's in the same round.
     pub(crate) fn ratio(&self, name: &str, to: &str, which: usize) -> f64 {
-        let pairs = self.of(name).iter().zip(self.of(to));
-        median(pairs.map(|(figures, others)| figures[which] / others[which]).collect())
+        let (of, others) = (self.of(name), self.of(to));
+        let rounds = self.kept(&[name, to]).into_iter();
+        median(rounds.map(|round| of[round].figures[which] / others[round].figures[which]).collect())
     }
 }
 

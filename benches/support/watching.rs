@@ -72,14 +72,15 @@ pub(crate) fn connections_within_limit(wanted: usize) -> usize {
     wanted.min(descriptors.saturating_sub(200) / 3)
 }
 
-/// A pool with its sockets watched by reactors of its own, or not watched, and these reactors.
+/// A pool of one connection, with its socket watched by a reactor of its own, or not watched, and this reactor. One that is watched is
+/// looked at after so long a rest.
 pub(crate) fn pool_with_own_reactors<E: Endpoint>(
     endpoint: E,
-    size: usize,
     watched: bool,
+    probe_after: Duration,
 ) -> (Pool<Framed<E>>, Reactors) {
     let reactors = Reactors::new(1);
-    let builder = Pool::builder(Framed { endpoint, watched }).max_size(size).min_open(size);
+    let builder = Pool::builder(Framed { endpoint, watched }).max_size(1).min_open(1).probe_after(probe_after);
     let pool = builder.reactors(reactors.clone()).build().expect("every endpoint of a benchmark is up");
     (pool, reactors)
 }

@@ -1,9 +1,10 @@
 //! What a line reads does not depend on where the network cuts it: any bytes in any cuts, beside the same bytes in one piece.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt::Debug;
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use super::feed::Input;
@@ -55,18 +56,19 @@ impl Protocol for Strings {
 
 /// A peer that says this, as many bytes at a time as `cuts` say, again and again; then nothing more.
 struct Peer {
-    said: std::vec::IntoIter<u8>,
-    cuts: std::iter::Cycle<std::vec::IntoIter<u8>>,
+    said: VecDeque<u8>,
+    cuts: VecDeque<u8>,
 }
 
 impl ReadHalf for Peer {
     fn receive(&mut self, into: &mut [u8], _wait: Duration) -> io::Result<usize> {
-        let cut = self.cuts.next().map_or(usize::MAX, |cut| 1 + usize::from(cut));
+        let cut = self.cuts.front().map_or(usize::MAX, |cut| 1 + usize::from(*cut));
+        self.cuts.rotate_left(usize::from(!self.cuts.is_empty()));
         let length = cut.min(into.len()).min(self.said.len());
         if length == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        into.iter_mut().zip(self.said.by_ref().take(length)).for_each(|(into, byte)| *into = byte);
+        self.said.read_exact(&mut into[..length])?;
         Ok(length)
     }
 
@@ -75,7 +77,8 @@ impl ReadHalf for Peer {
 
 /// Everything that is read, and whether the connection is broken in the end.
 fn read<P: Protocol>(protocol: &P, cuts: &[u8], said: &[u8]) -> (Vec<P::Reply>, bool, bool) {
-    let mut input = Input::new(Peer { said: said.to_vec().into_iter(), cuts: cuts.to_vec().into_iter().cycle() });
+    let peer = Peer { said: said.iter().copied().collect(), cuts: cuts.iter().copied().collect() };
+    let mut input = Input::new(peer);
     let mut replies = Vec::new();
     loop {
         match input.read(protocol, &mut replies, MAX_REPLY, Duration::ZERO) {
