@@ -1,6 +1,6 @@
 //! All that is claimed of corepool's speed, measured side by side in one process: `cargo bench --bench report`.
 //!
-//! Some four minutes. Each figure is a median over interleaved rounds, and a ratio the median of the rounds' own ratios, so that a busy
+//! Some three minutes. Each figure is a median over interleaved rounds, and a ratio the median of the rounds' own ratios, so that a busy
 //! moment hits all sides alike; rounds in which the machine was not at its best are set apart (`support/calm.rs`). `-- --json` adds all
 //! named figures as one JSON object on the last line; `-- --write` writes `benches/RESULTS.md`, and the plots beside it by
 //! `benches/plots`, a program of its own; `-- --quick` only tries whether everything runs, as `cargo test --benches` does. Names of

@@ -9,7 +9,7 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
-    /// For figures to be shown: under three minutes in all.
+    /// For figures to be shown: some three minutes in all.
     pub(crate) const FULL: Effort = Effort { quick: false };
 
     /// Runs everything once, for a test that it runs. The figures mean nothing.
