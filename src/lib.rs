@@ -100,6 +100,7 @@
 //!
 //! - `metrics`: gauges, counters and histograms for the `metrics` crate ([`telemetry::install`]).
 //! - `tracing`: events and outages for the `tracing` crate ([`telemetry::Traced`]).
+//! - `usdt`: static probes for `bpftrace`, `perf` and `gdb` ([`telemetry::probes`]).
 //! - `serde`: `Serialize` for [`Stats`] and [`Settings`], `Deserialize` for [`Settings`].
 //! - `r2d2`, `postgres`, `mysql`, `redis`, `rustls`: managers for these clients ([`clients`]).
 //! - `redis`, on a [`mux`], also Redis's protocol for many callers on one connection (`mux::resp`).
@@ -112,6 +113,7 @@
     not(all(
         feature = "metrics",
         feature = "tracing",
+        feature = "usdt",
         feature = "fdhunt",
         feature = "r2d2",
         feature = "postgres",
@@ -142,7 +144,7 @@ mod pool;
 mod settings;
 mod stats;
 mod sync;
-#[cfg(any(feature = "metrics", feature = "tracing"))]
+#[cfg(any(feature = "metrics", feature = "tracing", feature = "usdt"))]
 pub mod telemetry;
 mod watch;
 

@@ -15,6 +15,7 @@ use crate::error::GetError;
 use crate::lockfree::bag::{Claim, Place, Slot, Unsettled};
 use crate::manager::{CloseReason, Manager, Outcome};
 use crate::os::clock;
+use crate::os::sys::probes;
 use crate::os::thread;
 
 /// A connection that its caller may use.
@@ -182,6 +183,7 @@ impl<M: Manager> Engine<M> {
         let from = |shards| rotated(shards, turn).find_map(|victim| self.bag.take(victim));
         let claim = from(near).or_else(|| from(far))?;
         self.counters.add_stolen(shard);
+        probes::steal(self.number(), shard, claim.slot().index());
         if self.bag.idle().note_steal(shard) {
             self.ask();
         }
@@ -236,6 +238,7 @@ impl<M: Manager> Engine<M> {
 
     #[inline(always)]
     fn end_use(&self, claim: &Claim, slot: &Slot<Resident<M>>) {
+        probes::put(self.number(), claim.shard(), claim.slot().index());
         if slot.end_use(claim) {
             self.holds.end(claim.slot().index());
         }

@@ -28,6 +28,7 @@ use crate::observe::{Event, Observing};
 use crate::os::background;
 use crate::os::clock::{self, NEVER, nanos};
 use crate::os::contain::contain;
+use crate::os::sys::probes;
 use crate::settings::CLOSES_AT_ONCE;
 use crate::sync::lock;
 use crate::watch::duplicate::Duplicate;
@@ -149,6 +150,8 @@ impl<M: Manager> Closer<M> {
     /// Has a connection closed in the background. Does not block.
     pub(crate) fn close(&self, resident: Resident<M>, why: CloseReason, cause: Option<Told>) {
         let left = clock::now();
+        // The room is the pool, at its address.
+        probes::close(self.room.as_ptr().cast::<()>().addr(), why.name().as_ptr().addr(), why.name().len());
         let sockets = Arc::clone(&resident.sockets);
         let mut farewell = Farewell { left, begun: None, cut: false, hung: false, sockets };
         if why == CloseReason::PeerClosed {

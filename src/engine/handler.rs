@@ -11,11 +11,13 @@ use crate::manager::Manager;
 use crate::observe::Event;
 use crate::os::background;
 use crate::os::clock;
+use crate::os::sys::probes;
 use crate::watch::handler::Handler;
 
 impl<M: Manager> Handler for Engine<M> {
     fn hung_up(&self, key: u64) {
         let life = Life::from_word(key);
+        probes::hang_up(self.number(), life.slot.index());
         let notes = self.bag.slot(life.slot).notes();
         if notes.generation() == life.generation && notes.has(Notes::FRESH) && !notes.is_leaving() {
             // Nobody has used it. The pace before the permit, which would be dialed with at once.

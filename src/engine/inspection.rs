@@ -15,7 +15,8 @@ use crate::manager::{CloseReason, Manager};
 use crate::observe::Event;
 use crate::os::clock;
 use crate::os::contain::contain;
-use crate::os::{sys, thread};
+use crate::os::sys::{self, probes};
+use crate::os::thread;
 use crate::watch::naming::Files;
 
 /// What became of a connection that was taken for a caller.
@@ -147,6 +148,7 @@ impl<M: Manager> Engine<M> {
     /// A caller has it.
     #[inline(always)]
     pub(super) fn begin_use(&self, claim: &Claim, slot: &Slot<Resident<M>>) {
+        probes::get(self.number(), claim.shard(), claim.slot().index());
         if slot.begin_use(claim) {
             self.holds.begin(claim.slot().index());
         }

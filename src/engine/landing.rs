@@ -14,7 +14,8 @@ use crate::lockfree::bag::Claim;
 use crate::lockfree::bits::{Life, Notes};
 use crate::manager::{CloseReason, Manager};
 use crate::observe::Event;
-use crate::os::clock;
+use crate::os::clock::{self, nanos};
+use crate::os::sys::probes;
 
 impl<M: Manager> Landing<M> for Engine<M> {
     fn opened(&self, attempt: Attempt, resident: Resident<M>) {
@@ -25,6 +26,7 @@ impl<M: Manager> Landing<M> for Engine<M> {
             Ended::Overdue if attempt.cut.is_armed() => Some(CloseReason::Surplus),
             Ended::InTime | Ended::Overdue => None,
         };
+        self.probe_dial(attempt.begun, true);
         // Before it can be closed, so that no more are ever closed than were opened.
         self.counters.add(Count::Opened);
         if let Some(why) = unwanted {
@@ -48,6 +50,7 @@ impl<M: Manager> Landing<M> for Engine<M> {
     }
 
     fn failed(&self, attempt: Attempt, failure: Failure) {
+        self.probe_dial(attempt.begun, false);
         let ended = self.dialing.end(&attempt);
         if ended == Ended::InTime {
             self.dial_failed(attempt.begun, &failure);
@@ -67,6 +70,13 @@ impl<M: Manager> Landing<M> for Engine<M> {
 }
 
 impl<M: Manager> Engine<M> {
+    /// A dial has come back, in time or not.
+    fn probe_dial(&self, begun: u64, opened: bool) {
+        if cfg!(feature = "usdt") {
+            probes::dial(self.number(), nanos(clock::until(clock::now(), begun)) as usize, opened.into());
+        }
+    }
+
     /// A connection is open: watched first, then into the pool.
     fn land(&self, mut claim: Claim, life: Life, begun: u64, retirements: u64) {
         self.observing.tell(|| Event::Opened { took: clock::until(clock::now(), begun) });

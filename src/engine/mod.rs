@@ -145,6 +145,12 @@ impl<M: Manager> Engine<M> {
         self.dispatch.shard_of(sys::current_core())
     }
 
+    /// Which pool it is, for probes.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// The slot that a claim is on.
     #[inline]
     pub(crate) fn slot(&self, claim: &Claim) -> &Slot<Resident<M>> {

@@ -12,8 +12,9 @@ use crate::error::{Cause, GetError};
 use crate::lockfree::bag::{Claim, Fate};
 use crate::manager::Manager;
 use crate::observe::Event;
-use crate::os::clock::{self, until};
+use crate::os::clock::{self, nanos, until};
 use crate::os::contain::{Panicked, contain};
+use crate::os::sys::probes;
 use crate::sync::Nap;
 
 impl<M: Manager> Engine<M> {
@@ -72,6 +73,7 @@ impl<M: Manager> Engine<M> {
             }
         };
         let waited = until(clock::now(), begun);
+        probes::wait(self.number(), nanos(waited) as usize, usize::from(outcome.is_ok()));
         match &outcome {
             Ok(_) => {
                 self.waits.record(waited);

@@ -1,4 +1,5 @@
-//! The system calls that have no safe form elsewhere. With `lockfree/`, the only place of the crate with `unsafe`.
+//! The system calls that have no safe form elsewhere, and the probes of feature `usdt`. With `lockfree/`, the only place of the crate with
+//! `unsafe`.
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -147,6 +148,38 @@ pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: new, so nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
+}
+
+/// Static probes: what a tracer can hook in to while a pool runs. Feature `usdt`; without it they are nothing.
+///
+/// With it each is one `nop`, whose address and whose arguments' registers a note in the binary tells; a tracer that is interested puts a
+/// breakpoint there. The arguments are integers, worked out whether anybody listens or not, so they must be at hand.
+/// [`telemetry::probes`](crate::telemetry::probes) says what they mean.
+pub(crate) mod probes {
+    macro_rules! probes {
+        ($($name:ident($($argument:ident),*);)*) => {
+            $(
+                #[inline(always)]
+                pub(crate) fn $name($($argument: usize),*) {
+                    // The macro's own `asm!`: a `nop`, and notes in a section that is not loaded. It reads the arguments' registers only.
+                    #[cfg(feature = "usdt")]
+                    probe::probe!(corepool, $name, $($argument),*);
+                    #[cfg(not(feature = "usdt"))]
+                    let _ = ($($argument),*);
+                }
+            )*
+        };
+    }
+
+    probes! {
+        get(pool, shard, slot);
+        put(pool, shard, slot);
+        wait(pool, waited, served);
+        steal(pool, shard, slot);
+        dial(pool, took, opened);
+        close(pool, reason, length);
+        hang_up(pool, slot);
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! The pool for those who watch a fleet: [`Traced`] tells the `tracing` crate what happens (feature `tracing`), [`metrics`](install) keeps
-//! the `metrics` crate's gauges, counters and histograms (feature `metrics`).
+//! the `metrics` crate's gauges, counters and histograms (feature `metrics`), and [`probes`] are for a tracer that comes later (feature
+//! `usdt`).
 //!
-//! Both are [`Observer`](crate::Observer)s and snapshots of [`Pool::stats`](crate::Pool::stats): no checkout and no return that finds what
-//! it needs passes by here, so they add nothing to the hot path. No text of theirs shows more than the observer is told: never the manager,
-//! never a setting of it.
+//! The first two are [`Observer`](crate::Observer)s and snapshots of [`Pool::stats`](crate::Pool::stats): no checkout and no return that
+//! finds what it needs passes by here, so they add nothing to the hot path. No text of theirs shows more than the observer is told: never
+//! the manager, never a setting of it.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "metrics")]
 mod metered;
+#[cfg(feature = "usdt")]
+pub mod probes;
 #[cfg(feature = "tracing")]
 mod traced;
 
