@@ -43,12 +43,15 @@ impl Frame {
         let mut kind = Kind::Other;
         loop {
             let Some(&mark) = bytes.get(at) else { return Frame::More(missing(&open[..depth])) };
-            let Some(line) = line(&bytes[at..]) else {
+            if !MARKS.contains(&mark) {
+                return Frame::Broken("no RESP");
+            }
+            let Some(text) = line(&bytes[at + 1..]) else {
                 let too_long = bytes.len() - at > LINE;
                 return if too_long { Frame::Broken("a line without an end") } else { Frame::More(1) };
             };
-            let after = at + line.end + 2;
-            let text = &bytes[at + 1..at + line.end];
+            let Some(text) = text.strip_suffix(b"\r") else { return Frame::Broken("half an end of a line") };
+            let after = at + 1 + text.len() + 2;
             let mut items = 0;
             match mark {
                 b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => at = after,
@@ -111,6 +114,9 @@ impl Frame {
     }
 }
 
+/// What a value begins with.
+const MARKS: &[u8] = b"+-:_,#($=!*~>%|";
+
 /// No value is shorter than a mark and a line's end. Of each array but the innermost, one value is on its way: the next array.
 fn missing(open: &[u64]) -> usize {
     let sum = open.iter().fold(0_u64, |sum, items| sum.saturating_add(*items));
@@ -118,10 +124,9 @@ fn missing(open: &[u64]) -> usize {
     usize::try_from(values.saturating_mul(3)).unwrap_or(usize::MAX).max(1)
 }
 
-/// The line that begins here, without its end.
-fn line(bytes: &[u8]) -> Option<Range<usize>> {
-    let end = bytes.iter().take(LINE + 2).position(|byte| *byte == b'\n')?;
-    (end > 0 && bytes[end - 1] == b'\r').then(|| 1..end - 1)
+/// The line that begins here, up to where it breaks.
+fn line(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.iter().take(LINE + 1).position(|byte| *byte == b'\n').map(|end| &bytes[..end])
 }
 
 /// A length; `None` inside for −1, which is a null.
@@ -184,9 +189,21 @@ mod tests {
 
     #[test]
     fn nonsense_is_found_and_huge_lengths_take_no_memory() {
-        for text in
-            ["x\r\n", "$-2\r\n", "$1x\r\n", "*99999999999999999999\r\n", "$2\r\nabc\r\n", "%-1\r\n", ">-1\r\n", "$\r\n"]
-        {
+        for text in [
+            "x",
+            "\r\n",
+            "\n",
+            "*1\r\n\r\n",
+            "+OK\n",
+            ":\n",
+            "$-2\r\n",
+            "$1x\r\n",
+            "*99999999999999999999\r\n",
+            "$2\r\nabc\r\n",
+            "%-1\r\n",
+            ">-1\r\n",
+            "$\r\n",
+        ] {
             assert!(matches!(Frame::measure(text.as_bytes()), Frame::Broken(_)), "{text:?}");
         }
         assert!(matches!(Frame::measure(&b"*1\r\n".repeat(200)), Frame::Broken(_)));
