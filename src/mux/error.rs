@@ -20,7 +20,8 @@ pub enum CallErrorKind {
     /// It was written, and the connection ended before its reply; why is the source.
     Disconnected,
     /// No connection can be opened: the endpoint has been down for `fail_fast_after`, or its error is permanent. The source is the pool's
-    /// error, and the last dial's is that one's source.
+    /// error, and the last dial's is that one's source. Or one was opened, and [has no halves](super::Duplex::halves): that error is the
+    /// source.
     Down,
     /// The protocol refuses this request, or the pool this caller: the source says why.
     Refused,
@@ -28,6 +29,15 @@ pub enum CallErrorKind {
     Overloaded,
     /// The mux is closed.
     Closed,
+}
+
+/// Why a caller has opened no connection.
+#[derive(Debug)]
+pub(super) enum Unopened {
+    /// The pool has none.
+    Pool(GetError),
+    /// It has, and that one has no halves.
+    Whole(Cause),
 }
 
 /// Why a call has no reply. Clones share the cause.
@@ -49,13 +59,14 @@ impl CallError {
     }
 
     #[cold]
-    pub(super) fn lost<W: Wire<Refusal = GetError, Cause = Cause>>(lost: Lost<W>, waited: Duration) -> Self {
+    pub(super) fn lost<W: Wire<Refusal = Unopened, Cause = Cause>>(lost: Lost<W>, waited: Duration) -> Self {
         match lost {
             Lost::NoRoom => CallError::new(CallErrorKind::Overloaded, false, waited, None),
             Lost::TimeUp { sent } => CallError::new(CallErrorKind::TimedOut, sent, waited, None),
             Lost::Disconnected(cause) => CallError::new(CallErrorKind::Disconnected, true, waited, Some(cause)),
             Lost::Closed => CallError::new(CallErrorKind::Closed, false, waited, None),
-            Lost::Refused(error) => {
+            Lost::Refused(Unopened::Whole(cause)) => CallError::new(CallErrorKind::Down, false, waited, Some(cause)),
+            Lost::Refused(Unopened::Pool(error)) => {
                 let kind = match error.kind() {
                     GetErrorKind::Busy | GetErrorKind::TimedOut => CallErrorKind::TimedOut,
                     GetErrorKind::Down => CallErrorKind::Down,
@@ -86,6 +97,32 @@ impl CallError {
     /// Why: also the `source()`, here in a form that can be kept.
     pub fn cause(&self) -> Option<Cause> {
         self.cause.clone()
+    }
+}
+
+/// What a protocol must not do, and would spoil the line for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Misuse {
+    Empty,
+    Shortened,
+    Nested,
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Misuse::Empty => "the protocol encodes nothing for this request, to which no reply would come",
+            Misuse::Shortened => "the protocol has taken away what it had encoded before",
+            Misuse::Nested => "the protocol calls the mux while it reads for it, and would wait for itself",
+        })
+    }
+}
+
+impl Error for Misuse {}
+
+impl From<Misuse> for CallError {
+    fn from(misuse: Misuse) -> Self {
+        CallError::refused(Box::new(misuse))
     }
 }
 

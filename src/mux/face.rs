@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
 
-use super::error::CallError;
+use super::error::{CallError, Misuse};
 use super::feed::{Feed, Until};
 use super::line::{Call, Limits, Line, Replies, Snapshot};
 use super::protocol::Protocol;
@@ -88,6 +88,9 @@ where
     pub fn call_timeout(&self, limit: Duration, request: &P::Request) -> Result<P::Reply, CallError> {
         let (replies, how) = self.shared.exchange(limit, |bytes| {
             self.shared.feed.protocol.encode(request, bytes).map_err(CallError::refused)?;
+            if bytes.is_empty() {
+                return Err(Misuse::Empty.into());
+            }
             Ok(Asked { due: 1, patient: self.shared.may_block(request) })
         })?;
         match (replies.first, how) {
@@ -119,9 +122,20 @@ where
         let mut results = Vec::new();
         let exchanged = self.shared.exchange(limit, |bytes| {
             let mut patient = false;
-            for request in requests {
+            let mut requests = requests.into_iter();
+            while let Some(request) = requests.next() {
                 let before = bytes.len();
-                match self.shared.feed.protocol.encode(request, bytes) {
+                let encoded = self.shared.feed.protocol.encode(request, bytes);
+                if bytes.len() < before {
+                    // Nobody knows what is left of those before it: none is sent.
+                    results.push(None);
+                    results.extend(requests.map(|_| None));
+                    return Err(Misuse::Shortened.into());
+                }
+                match encoded {
+                    Ok(()) if bytes.len() == before => {
+                        results.push(Some(Misuse::Empty.into()));
+                    }
                     Ok(()) => {
                         patient |= self.shared.may_block(request);
                         results.push(None);
@@ -248,7 +262,10 @@ where
         // The thread's own may be gone: it is ending.
         let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
         bytes.clear();
-        let asked = encode(&mut bytes);
+        let asked = encode(&mut bytes).and_then(|asked| {
+            let nested = asked.due > 0 && self.feed.is_read_by_this_thread();
+            if nested { Err(Misuse::Nested.into()) } else { Ok(asked) }
+        });
         let exchanged = asked.map(|Asked { due, patient }| {
             if due == 0 {
                 return (Replies::NONE, Ok(()));

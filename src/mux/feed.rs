@@ -1,15 +1,17 @@
 //! A line's world: a pool that its connections come from, their sockets, and the protocol.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::Unopened;
 use super::line::wire::{Look, Parts, Time, Wire};
 use super::protocol::{Decoded, Protocol};
-use crate::error::{Cause, GetError};
+use crate::error::Cause;
 use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::net::duplex::{Duplex, ReadHalf, SLICE, WriteHalf};
@@ -65,6 +67,22 @@ pub(super) struct Input<R> {
     worth: usize,
 }
 
+thread_local! {
+    /// The mux that this thread reads for, by its address; 0: none. What is called meanwhile is the protocol's, which may try to call.
+    static READS_FOR: Cell<usize> = const { Cell::new(0) };
+}
+
+impl<M: Manager, P> Feed<M, P> {
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether this thread is inside [`Protocol::decode`] or [`Protocol::on_push`] of this mux: a call would wait for itself.
+    pub(super) fn is_read_by_this_thread(&self) -> bool {
+        READS_FOR.get() == self.address()
+    }
+}
+
 /// Why a connection ended, where its own I/O does not say so.
 #[derive(Debug)]
 enum Broken {
@@ -78,6 +96,9 @@ enum Broken {
 
 /// What a buffer has room for when nothing long is on its way.
 const BUFFER: usize = 16 * 1024;
+
+/// So much memory is taken for what a peer has only announced. The rest comes with what arrives: a length costs a peer nothing.
+const AHEAD: usize = 1 << 20;
 
 /// A caller that has something else to do waits so long at most.
 const MOMENT: Duration = Duration::from_millis(2);
@@ -115,7 +136,7 @@ impl<R: ReadHalf> Input<R> {
         self.buffer.len()
     }
 
-    /// Makes room for more, and for the whole of a message whose length is known.
+    /// Makes room for more, and for the whole of a message whose length is known, if it is not very long.
     fn make_room(&mut self, max_reply: usize) -> Result<(), Broken> {
         if self.begin == self.end {
             (self.begin, self.end) = (0, 0);
@@ -128,12 +149,13 @@ impl<R: ReadHalf> Input<R> {
         if waiting.max(self.worth) > max_reply {
             return Err(Broken::TooLong(max_reply));
         }
-        if self.end == self.buffer.len() || self.begin + self.worth > self.buffer.len() {
+        let wanted = self.worth.min(waiting + AHEAD);
+        if self.end == self.buffer.len() || self.begin + wanted > self.buffer.len() {
             self.buffer.copy_within(self.begin..self.end, 0);
             (self.begin, self.end) = (0, waiting);
         }
-        if self.end == self.buffer.len() || self.worth > self.buffer.len() {
-            let length = (2 * self.buffer.len()).max(self.worth);
+        if self.end == self.buffer.len() || wanted > self.buffer.len() {
+            let length = (2 * self.buffer.len()).max(wanted);
             self.buffer.resize(length, 0);
         }
         Ok(())
@@ -217,19 +239,19 @@ where
     type Lease = Lease<'static, M>;
     type Input = Input<<M::Connection as Duplex>::Reader>;
     type Output = <M::Connection as Duplex>::Writer;
-    type Refusal = GetError;
+    type Refusal = Unopened;
     type Cause = Cause;
     type Time = Until;
 
-    fn open(&self, time: &Until) -> Result<Parts<Self>, GetError> {
-        loop {
-            let mut lease = self.pool.get_owned_timeout(time.remaining())?;
-            match contain(|| lease.halves()) {
-                Ok(Ok((reader, output))) => return Ok(Parts { lease, input: Input::new(reader), output }),
-                // It is closed, and the pool's pace limits the next try.
-                Ok(Err(_)) | Err(_) => Lease::discard(lease),
-            }
-        }
+    fn open(&self, time: &Until) -> Result<Parts<Self>, Unopened> {
+        let mut lease = self.pool.get_owned_timeout(time.remaining()).map_err(Unopened::Pool)?;
+        let cause: Cause = match contain(|| lease.halves()) {
+            Ok(Ok((reader, output))) => return Ok(Parts { lease, input: Input::new(reader), output }),
+            Ok(Err(error)) => Arc::new(error),
+            Err(_) => Arc::new(Broken::Panicked),
+        };
+        Lease::discard(lease);
+        Err(Unopened::Whole(cause))
     }
 
     fn is_leaving(lease: &Self::Lease) -> bool {
@@ -260,7 +282,10 @@ where
     }
 
     fn receive(&self, from: &mut Self::Input, into: &mut Vec<P::Reply>, look: Look, time: &Until) -> Result<(), Cause> {
-        from.read(&self.protocol, into, self.max_reply, wait(look, time)).map(drop)
+        let before = READS_FOR.replace(self.address());
+        let read = from.read(&self.protocol, into, self.max_reply, wait(look, time));
+        READS_FOR.set(before);
+        read.map(drop)
     }
 
     fn hang_up_input(&self, input: &Self::Input) {

@@ -131,6 +131,11 @@ impl Peer {
         self.stream.get_mut().write_all(text.as_bytes()).unwrap();
     }
 
+    /// The same to one who may have gone.
+    pub(crate) fn say_if_heard(&mut self, text: &str) {
+        let _ = self.stream.get_mut().write_all(text.as_bytes());
+    }
+
     /// Says no more, and hears no more.
     pub(crate) fn hang_up(&self) {
         self.stream.get_ref().shutdown(Shutdown::Both).unwrap();

@@ -90,19 +90,24 @@ impl<W: Wire> Line<W> {
             if desk.has_room(call.bytes.len(), self.limits) {
                 return Ok(desk);
             }
-            let Some(limit) = time.left() else {
-                self.go(wire, desk, NOBODY);
-                return Err(Lost::NoRoom);
-            };
-            match desk.next_duty(wire) {
-                Job::Wait => {
+            match (desk.next_duty(wire), time.left()) {
+                (Job::Wait, Some(limit)) => {
                     desk.listening += 1;
                     desk = nap(&self.news, desk, &self.desk, limit);
                     desk.listening -= 1;
                 }
-                job => {
+                (Job::Wait, None) => {
+                    self.go(wire, desk, NOBODY);
+                    return Err(Lost::NoRoom);
+                }
+                (job, left) => {
                     self.work(wire, desk, job, NOBODY, &Place::new(), time);
                     desk = lock(&self.desk);
+                    // Once also without any time left: the replies of those in the way may be there, and nobody else has the time to look.
+                    if left.is_none() && !desk.has_room(call.bytes.len(), self.limits) {
+                        self.go(wire, desk, NOBODY);
+                        return Err(Lost::NoRoom);
+                    }
                 }
             }
         }
@@ -157,6 +162,8 @@ impl<W: Wire> Line<W> {
         let written = *sent.as_ref().unwrap_or(&0);
         pen.done += written;
         pen.full = written == 0;
+        // What is not written by now may be left to others.
+        let whole = !pen.has_rest();
         let mut desk = lock(&self.desk);
         if let Err(cause) = sent {
             desk.fail(cause);
@@ -166,7 +173,7 @@ impl<W: Wire> Line<W> {
         }
         desk.lay_down_pen(pen);
         self.clear(wire, desk, number);
-        written > 0
+        whole
     }
 
     fn read(
@@ -203,6 +210,7 @@ impl<W: Wire> Line<W> {
             self.write(wire, pen, number, time);
         }
         self.deliver(wire, &mut round);
+        round.shrink();
         place.keep_round(round);
         replies > 0
     }

@@ -74,13 +74,20 @@ pub(super) struct Round<R, C> {
     pub(super) deliveries: Vec<Delivery<R, C>>,
 }
 
+/// Replies that a round has room for from one lead to the next. Every place has a round of its own.
+const ROUND: usize = 256;
+
 impl<R, C> Round<R, C> {
     const fn new() -> Self {
         Round { replies: Vec::new(), deliveries: Vec::new() }
     }
-}
 
-impl<R, C> Round<R, C> {
+    /// Gives back what a great many replies at once have taken.
+    pub(super) fn shrink(&mut self) {
+        self.replies.shrink_to(ROUND);
+        self.deliveries.shrink_to(ROUND);
+    }
+
     /// Whether the call that was answered last has more replies to come.
     pub(super) fn ends_half_way(&self) -> bool {
         self.deliveries.last().is_some_and(|delivery| !delivery.last)

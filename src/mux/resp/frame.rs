@@ -42,13 +42,18 @@ impl Frame {
         let (mut depth, mut at) = (0, 0);
         let mut kind = Kind::Other;
         loop {
-            let Some(&mark) = bytes.get(at) else { return Frame::More(missing(&open[..depth])) };
+            let Some(&mark) = bytes.get(at) else { return Frame::More(missing(&open[..depth], SHORTEST)) };
             if !MARKS.contains(&mark) {
                 return Frame::Broken("no RESP");
             }
             let Some(text) = line(&bytes[at + 1..]) else {
                 let too_long = bytes.len() - at > LINE;
-                return if too_long { Frame::Broken("a line without an end") } else { Frame::More(1) };
+                if too_long {
+                    return Frame::Broken("a line without an end");
+                }
+                // Its end, or the second half of that.
+                let own = if bytes.len() > at + 1 && bytes.ends_with(b"\r") { 1 } else { 2 };
+                return Frame::More(missing(&open[..depth], own));
             };
             let Some(text) = text.strip_suffix(b"\r") else { return Frame::Broken("half an end of a line") };
             let after = at + 1 + text.len() + 2;
@@ -60,7 +65,7 @@ impl Frame {
                     Some(Some(length)) => {
                         let end = after as u64 + length + 2;
                         if let Some(missing) = end.checked_sub(bytes.len() as u64).filter(|missing| *missing > 0) {
-                            return Frame::More(usize::try_from(missing).unwrap_or(usize::MAX));
+                            return Frame::More(self::missing(&open[..depth], missing));
                         }
                         let end = end as usize;
                         if &bytes[end - 2..end] != b"\r\n" {
@@ -117,11 +122,17 @@ impl Frame {
 /// What a value begins with.
 const MARKS: &[u8] = b"+-:_,#($=!*~>%|";
 
-/// No value is shorter than a mark and a line's end. Of each array but the innermost, one value is on its way: the next array.
-fn missing(open: &[u64]) -> usize {
+/// No value is shorter than a mark and a line's end.
+const SHORTEST: u64 = 3;
+
+/// How much is still to come at least, where `own` bytes are missing of the value that is on its way. Of each array around that, so many
+/// values are; of each but the innermost, one of these is the next array.
+///
+/// No less than the same message's beginning said, with the bytes since: so a message that is too long is so however it is cut.
+fn missing(open: &[u64], own: u64) -> usize {
     let sum = open.iter().fold(0_u64, |sum, items| sum.saturating_add(*items));
-    let values = sum.saturating_sub(open.len().saturating_sub(1) as u64);
-    usize::try_from(values.saturating_mul(3)).unwrap_or(usize::MAX).max(1)
+    let values = sum.saturating_sub(open.len() as u64);
+    usize::try_from(values.saturating_mul(SHORTEST).saturating_add(own)).unwrap_or(usize::MAX)
 }
 
 /// The line that begins here, up to where it breaks.

@@ -86,7 +86,7 @@ pub(super) fn check(packed: &[u8], replies: usize) -> Result<(), Box<dyn Error +
             return Err(Refusal::Changes(name()).into());
         }
         let reads_stream = command.is_one_of(&[b"XREAD", b"XREADGROUP"]);
-        if listed(&BLOCKS, command.name) || reads_stream && command.options().any(|word| listed(&["BLOCK"], word)) {
+        if listed(&BLOCKS, command.name) || reads_stream && command.waits_for_a_stream() {
             return Err(Refusal::Blocks(name()).into());
         }
     }
@@ -154,16 +154,29 @@ impl<'a> Command<'a> {
         self.words().next()
     }
 
-    /// The words before the keys of a stream.
-    fn options(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.words().take_while(|word| !word.eq_ignore_ascii_case(b"STREAMS"))
+    /// Whether `BLOCK` is among its options: before the keys, and no other option's value.
+    fn waits_for_a_stream(&self) -> bool {
+        let mut words = self.words();
+        while let Some(word) = words.next() {
+            let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+            if is("BLOCK") || is("STREAMS") {
+                return is("BLOCK");
+            }
+            let values = if is("GROUP") { 2 } else { usize::from(is("COUNT") || is("CLAIM")) };
+            for _ in 0..values {
+                words.next();
+            }
+        }
+        false
     }
 }
 
 fn length(rest: &mut &[u8], mark: u8) -> Option<usize> {
     let end = rest.windows(2).take(24).position(|pair| pair == b"\r\n")?;
     let text = rest[..end].strip_prefix(&[mark])?;
-    let length = std::str::from_utf8(text).ok()?.parse().ok()?;
+    // As Redis reads it, which hangs up on all if it does not like it: no sign, and no zero before other digits.
+    let strict = text.iter().all(u8::is_ascii_digit) && (text.len() == 1 || text.first() != Some(&b'0'));
+    let length = std::str::from_utf8(text).ok().filter(|_| strict)?.parse().ok()?;
     *rest = &rest[end + 2..];
     Some(length)
 }
@@ -198,6 +211,7 @@ mod tests {
             &["blpop", "key", "0"],
             &["WAIT", "1", "0"],
             &["xread", "COUNT", "2", "block", "0", "STREAMS", "s", "$"],
+            &["XREADGROUP", "GROUP", "STREAMS", "STREAMS", "BLOCK", "0", "STREAMS", "s", ">"],
         ] {
             let refusal = refused(words).unwrap_or_else(|| panic!("{words:?} is sent"));
             assert!(refusal.contains("corepool::Pool"), "{refusal}");
@@ -212,6 +226,7 @@ mod tests {
             &["SET", "k", "*1\r\n$5\r\nMULTI\r\n"],
             &["CLIENT", "ID"],
             &["XREAD", "STREAMS", "BLOCK", "0"],
+            &["XREADGROUP", "GROUP", "BLOCK", "block", "COUNT", "1", "STREAMS", "s", ">"],
             &["EVAL", "return 1", "0"],
             &["PUBLISH", "news", "SUBSCRIBE"],
         ] {
@@ -221,9 +236,16 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_not_sent() {
-        for packed in
-            [&b""[..], b"GET k\r\n", b"*0\r\n", b"*1\r\n$3\r\nGET", b"*2\r\n$3\r\nGET\r\n", b"*1\r\n$4\r\nPING\r\nx"]
-        {
+        for packed in [
+            &b""[..],
+            b"*1\r\n$+4\r\nPING\r\n",
+            b"*01\r\n$4\r\nPING\r\n",
+            b"GET k\r\n",
+            b"*0\r\n",
+            b"*1\r\n$3\r\nGET",
+            b"*2\r\n$3\r\nGET\r\n",
+            b"*1\r\n$4\r\nPING\r\nx",
+        ] {
             assert!(check(packed, 1).is_err(), "{packed:?}");
         }
         let two = redis::cmd("PING").get_packed_command().repeat(2);
