@@ -25,9 +25,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
 
 const EXAMPLES: &[&str] = if cfg!(feature = "redis") {
-    &["gateway", "http1", "port", "redis_blocking", "redis_shared", "top"]
+    &["gateway", "http1", "port", "redis_blocking", "redis_shared", "soak", "top"]
 } else {
-    &["gateway", "http1", "port", "redis_blocking", "top"]
+    &["gateway", "http1", "port", "redis_blocking", "soak", "top"]
 };
 /// None of the runs here takes more than 3 s where it has a core to itself.
 const HOPELESS: Duration = Duration::from_secs(60);
@@ -138,6 +138,7 @@ fn a_wrong_argument_is_named_and_ends_with_2() {
         ("port", "--lines", ""),
         ("redis_blocking", "--backend", "redis+unix:///run/redis.sock"),
         ("redis_blocking", "--rounds", "1.5"),
+        ("soak", "--minutes", "0"),
     ];
     let unknown = EXAMPLES.iter().map(|example| (*example, "--no-such-option", ""));
     for (example, option, value) in wrong.into_iter().chain(unknown) {
@@ -164,6 +165,16 @@ fn the_gateway_lives_through_an_outage() {
     assert!(number("closed_by_watch") > 0.0, "{run}");
     assert!(number("outage_ms") >= 300.0, "{run}");
     assert!(number("recovery_ms") < 400.0, "{run}");
+}
+
+#[test]
+fn a_short_soak_leaves_nothing_behind() {
+    let run = run("soak", &["--json", "--seconds", "3"]);
+    run.ended(0);
+    let result: serde_json::Value = serde_json::from_str(&run.out).unwrap_or_else(|error| panic!("{error}: {run}"));
+    let count = |name: &str| result["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {run}"));
+    assert!(count("leases_over_sockets") > 0 && count("leases_of_nothing") > 0 && count("exchanges") > 0, "{run}");
+    assert_eq!(result["faults"], 0, "{run}");
 }
 
 #[test]
