@@ -20,7 +20,7 @@ use crate::support::servers::Server;
 use crate::table::{Section, Target};
 
 const CONNECTIONS: usize = 4;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 const COLUMNS: &[&str] = &["uses/s", "p50 µs", "p99 µs", "p99.9 µs", "longest µs"];
 
 const COREPOOL: &str = "corepool";
