@@ -41,10 +41,14 @@ impl Scan {
         while self.due > 0 {
             let rest = &bytes[self.at.min(bytes.len())..];
             let Some(kind) = rest.first() else { return Ok(None) };
+            let is_text = matches!(kind, b'+' | b'-' | b'(' | b',');
             let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else {
-                let endless = !matches!(kind, b'+' | b'-' | b'(' | b',') && rest.len() > LONGEST_NUMBER;
-                return if endless { Err(Malformed) } else { Ok(None) };
+                return if !is_text && rest.len() > LONGEST_NUMBER { Err(Malformed) } else { Ok(None) };
             };
+            // The same however it arrives; and a line's end has not even a type.
+            if end == 0 || !is_text && end >= LONGEST_NUMBER {
+                return Err(Malformed);
+            }
             let (line, header) = (&rest[1..end], end + 2);
             let (length, values, ends) = match kind {
                 b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => (header, 0, 1),
@@ -165,13 +169,16 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        let others: [&[u8]; 7] = [
+        let others: [&[u8]; 9] = [
             b"HTTP/1.1 200 OK\r\n",
             b"$x\r\n",
             b"$-2\r\n",
             b"*+1\r\n",
             b"\0\0\0\0\r\n",
             b"$99999999999\r\n",
+            // Not even a type.
+            b"\r\n",
+            b"*1\r\n\r\n",
             &[b'$'; 64],
         ];
         for other in others {
