@@ -45,6 +45,10 @@ pub use self::postgres::{
 };
 #[cfg(feature = "r2d2")]
 pub use self::r2d2::{R2d2Error, R2d2Manager, WatchedR2d2Manager};
+/// What a peer of Redis's protocol says, for the fuzz targets.
+#[cfg(all(any(test, fuzzing), feature = "redis"))]
+#[doc(hidden)]
+pub use self::redis::twin::{peek, resp};
 #[cfg(feature = "redis")]
 pub use self::redis::{connection::RedisConnection, manager::RedisManager, stock::RedisClientManager};
 #[cfg(feature = "rustls")]

@@ -6,3 +6,5 @@ mod frames;
 pub(super) mod manager;
 mod session;
 pub(super) mod stock;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod twin;

@@ -87,6 +87,12 @@ impl Conn {
         Ok(Conn { socket, ends, identity, marks, own, users: own, retimed: AtomicBool::new(false) })
     }
 
+    /// One end of a pair, for a twin.
+    #[cfg(all(any(test, fuzzing), feature = "redis"))]
+    pub(crate) fn of_pair(end: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        Conn::open(std::os::fd::OwnedFd::from(end).into(), None, &Options::default())
+    }
+
     /// Whether it is dirty: closed when it comes back to its pool.
     ///
     /// For good, but for one case: after a [`write`](std::io::Write::write) that took less than it was given it is dirty until the
