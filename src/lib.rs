@@ -171,6 +171,11 @@ pub use watch::stream::Stream;
 #[path = "lockfree/twin/mod.rs"]
 pub mod twin;
 
+/// The engine in a world of its own, for the fuzz target and long runs.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod sim;
+
 /// What a mux reads, in any cuts, for the fuzz target.
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

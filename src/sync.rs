@@ -2,12 +2,20 @@
 //!
 //! `lockfree/` takes everything of this kind from here, so that `loom-tests` can compile the very same files against loom by
 //! setting `cfg(corepool_loom)`. A cfg with the crate's own prefix, since a bare `cfg(loom)` set for somebody else's models would
-//! switch this crate over too.
+//! switch this crate over too. In the crate's own tests the locks and sleeps lead to a simulation ([`turns`]), where there is one.
+
+#[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+#[path = "sync/turns.rs"]
+pub(crate) mod turns;
 
 #[cfg(corepool_loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(any(corepool_loom, test, fuzzing)))]
+pub(crate) use std::sync::Condvar;
 #[cfg(not(corepool_loom))]
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::sync::{Mutex, MutexGuard};
+#[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+pub(crate) use turns::Condvar;
 
 pub(crate) mod atomic {
     #[cfg(corepool_loom)]
@@ -51,6 +59,10 @@ impl<T> UnsafeCell<T> {
 /// user's is dropped. A `PoolMap` compares keys and makes pools under its locks, which is user code; but these guard turns, not data.
 /// Under the others at most a user's error is dropped, which the pace of dialing keeps.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    #[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+    if turns::is_on() {
+        return turns::lock(mutex);
+    }
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -64,8 +76,19 @@ pub(crate) enum Nap {
     UntilRung,
 }
 
+/// The same in a simulation, and in tests without one.
+#[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+pub(crate) fn nap<'a, T>(bell: &Condvar, guard: MutexGuard<'a, T>, mutex: &'a Mutex<T>, nap: Nap) -> MutexGuard<'a, T> {
+    match nap {
+        Nap::For(left) if turns::is_on() => bell.sleep(guard, mutex, left),
+        Nap::For(left) => bell.wait(guard, Some(left)),
+        Nap::UntilRung if turns::is_on() => bell.sleep(guard, mutex, std::time::Duration::MAX),
+        Nap::UntilRung => bell.wait(guard, None),
+    }
+}
+
 /// Sleeps on `bell`. May return early.
-#[cfg(not(corepool_loom))]
+#[cfg(not(any(corepool_loom, test, fuzzing)))]
 pub(crate) fn nap<'a, T>(
     bell: &Condvar,
     guard: MutexGuard<'a, T>,

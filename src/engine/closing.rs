@@ -18,8 +18,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use super::resident::Resident;
 use super::told::Told;
@@ -30,7 +30,7 @@ use crate::os::clock::{self, NEVER, nanos};
 use crate::os::contain::contain;
 use crate::os::sys::probes;
 use crate::settings::CLOSES_AT_ONCE;
-use crate::sync::lock;
+use crate::sync::{Condvar, Nap, lock, nap};
 use crate::watch::duplicate::Duplicate;
 use crate::watch::handler::Handler;
 use crate::watch::reactor::{Reactor, Timer};
@@ -221,15 +221,14 @@ impl<M: Manager> Closer<M> {
     }
 
     /// Sleeps until nothing is left to close and `gone` says that nothing more will come, or until the deadline.
-    pub(crate) fn wait_until_finished(&self, deadline: Instant, gone: impl Fn() -> bool) {
+    pub(crate) fn wait_until_finished(&self, deadline: u64, gone: impl Fn() -> bool) {
         let mut state = lock(&self.state);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = clock::until(deadline, clock::now());
             if state.farewells.is_empty() && gone() || left.is_zero() {
                 return;
             }
-            let woken = self.finished.wait_timeout(state, left);
-            state = woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            state = nap(&self.finished, state, &self.state, Nap::For(left));
         }
     }
 

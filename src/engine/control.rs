@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Engine;
 use super::counters::Count;
@@ -167,11 +167,11 @@ impl<M: Manager> Engine<M> {
         // Every connection that was opened is closed in the end, or was detached; a slot is vacant some moments before its
         // connection is on its way. Asked again after each close, whose lock orders what is counted.
         let gone = || self.gone() >= self.counters.read(Count::Opened);
-        self.closer.wait_until_finished(Instant::now() + until(deadline, clock::now()), gone);
+        self.closer.wait_until_finished(deadline, gone);
         // What was given up may still open something, which is closed at once: until its time is up, that is waited for.
         let left = until(deadline, clock::now()).min(self.dialing.pending());
         self.dialing.wait_until(left, || self.dialing.pending().is_zero());
-        self.closer.wait_until_finished(Instant::now() + until(deadline, clock::now()), gone);
+        self.closer.wait_until_finished(deadline, gone);
     }
 
     /// Has whatever blocks on a leased connection return. The pool is closed, so nobody else will use it.

@@ -2,12 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Engine;
 use super::dialing::{DialError, Kept};
 use crate::error::{BuildError, Cause};
 use crate::manager::Manager;
+use crate::os::clock;
 
 impl<M: Manager> Engine<M> {
     /// The pace may allow more than it did: time has passed, or a thread is free.
@@ -66,7 +67,7 @@ impl<M: Manager> Engine<M> {
 
     /// Sleeps until this many are open; past `limit`, says why they are not.
     pub(crate) fn wait_until_open(&self, wanted: usize, limit: Duration) -> Result<(), BuildError> {
-        let begun = Instant::now();
+        let begun = clock::now();
         let mut open = 0;
         let done = || {
             open = self.bag.open();
@@ -82,7 +83,7 @@ impl<M: Manager> Engine<M> {
         Err(BuildError::Opening {
             open,
             wanted,
-            waited: begun.elapsed(),
+            waited: clock::until(clock::now(), begun),
             opening: self.bag.census().opening,
             oldest_dial: self.dialing.oldest(),
             cause: self.cause(),

@@ -107,6 +107,9 @@ impl<M: Manager> Engine<M> {
         let Plan { settings, capacity, shards, dispatch, reactors, observing, lazy } = plan;
         // Relaxed: spreads the pools' deadlines over the reactors.
         let turn = POOLS.fetch_add(1, Ordering::Relaxed) as usize % shards;
+        // A simulation comes out the same each time.
+        #[cfg(any(test, fuzzing))]
+        let turn = if crate::sync::turns::is_on() { 0 } else { turn };
         let home = Arc::clone(reactors.at(dispatch.home_core(turn))?);
         let limits = Limits {
             max_size: settings.max_size,
@@ -142,6 +145,10 @@ impl<M: Manager> Engine<M> {
     /// The shard of the core that this thread runs on.
     #[inline]
     pub(crate) fn here(&self) -> usize {
+        #[cfg(any(test, fuzzing))]
+        if let Some(core) = crate::sync::turns::core() {
+            return self.dispatch.shard_of(core);
+        }
         self.dispatch.shard_of(sys::current_core())
     }
 

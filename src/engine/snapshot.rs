@@ -3,6 +3,8 @@
 
 use super::Engine;
 use super::counters::Count;
+#[cfg(any(test, fuzzing))]
+use crate::lockfree::bits::Life;
 use crate::lockfree::bits::SlotId;
 use crate::manager::{CloseReason, Manager};
 use crate::os::clock;
@@ -13,6 +15,12 @@ impl<M: Manager> Engine<M> {
     pub(crate) fn activity(&self) -> (u64, bool) {
         let census = self.bag.census();
         (self.uses(), census.waiting > 0 || census.idle < census.open)
+    }
+
+    /// Those that are open, for a simulation that hangs up on them.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn lives(&self) -> Vec<Life> {
+        self.bag.lives().into_iter().map(|(life, _)| life).collect()
     }
 
     fn uses(&self) -> u64 {

@@ -15,8 +15,8 @@ mod job;
 mod keeping;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use self::backoff::Backoff;
 use self::book::Book;
@@ -31,7 +31,7 @@ use crate::lockfree::bag::{Bag, Duty, Permit};
 use crate::observe::{Event, Observing};
 use crate::os::clock::{self, NEVER, nanos};
 use crate::settings::Settings;
-use crate::sync::lock;
+use crate::sync::{Condvar, Nap, lock, nap};
 use crate::watch::reactor::Timer;
 
 /// The dialing of one pool.
@@ -382,12 +382,15 @@ impl Dialing {
 
     /// Sleeps until `done`, which is asked after each dial, or until `limit` has passed.
     pub(crate) fn wait_until(&self, limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-        let begun = Instant::now();
-        let mut gate = lock(&self.ended.0);
+        let deadline = clock::now().saturating_add(nanos(limit));
+        let (gate, bell) = &self.ended;
+        let mut guard = lock(gate);
         while !done() {
-            let Some(left) = limit.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else { return false };
-            let woken = self.ended.1.wait_timeout(gate, left);
-            gate = woken.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+            let left = clock::until(deadline, clock::now());
+            if left.is_zero() {
+                return false;
+            }
+            guard = nap(bell, guard, gate, Nap::For(left));
         }
         true
     }

@@ -1,0 +1,273 @@
+//! A simulation's endpoint and its connections, and what must hold of a pool at every step.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::manager::{CloseReason, Dial, Manager, Outcome, Verdict};
+use crate::os::clock;
+use crate::sync::turns::{pick, sleep};
+
+pub(super) const MS: u64 = 1_000_000;
+
+/// What an endpoint does with a dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// Opens within 3 ms.
+    Up,
+    /// Opens within 100 ms.
+    Slow,
+    Refuses,
+    /// Says nothing: a dial ends by itself after its time, or hangs for seconds beyond.
+    BlackHole,
+    /// A wrong password.
+    Denies,
+    /// Opens what is no good: it is discarded before anybody has used it.
+    Stillborn,
+}
+
+/// What all of a simulation's threads share. Never locked while anybody sleeps.
+pub(super) struct World {
+    endpoint: Mutex<Endpoint>,
+    pub(super) tally: Tally,
+    /// Callers go home.
+    pub(super) over: AtomicBool,
+    /// So many have not.
+    pub(super) callers: AtomicUsize,
+    /// Farewells and pings take this long, in nanoseconds.
+    pub(super) farewell: AtomicU64,
+    pub(super) ping: AtomicU64,
+    /// Pings fail.
+    pub(super) ping_fails: AtomicBool,
+    /// Until when there is something for which a caller may have to wait.
+    hindered: AtomicU64,
+}
+
+struct Endpoint {
+    mood: Mood,
+    since: u64,
+    /// When each dial began, the last thousand.
+    dials: Vec<u64>,
+    under_way: usize,
+    most_under_way: usize,
+}
+
+/// What the world has counted.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) leases: AtomicU64,
+    pub(super) timed_out: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) detached: AtomicU64,
+    pub(super) dials: AtomicU64,
+    pub(super) opened: AtomicU64,
+    pub(super) closed: AtomicU64,
+    pub(super) dropped: AtomicU64,
+    pub(super) events: AtomicU64,
+    pub(super) closing: AtomicUsize,
+}
+
+pub(super) fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::SeqCst);
+}
+
+pub(super) fn told(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::SeqCst)
+}
+
+/// Up to so much, on the simulation's clock.
+pub(super) fn up_to(nanos: u64) -> Duration {
+    Duration::from_nanos(nanos / 1_000 * pick(1_000) as u64)
+}
+
+/// Why a dial has failed.
+#[derive(Debug)]
+pub(super) struct Down(Mood);
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the endpoint: {:?}", self.0)
+    }
+}
+
+impl Error for Down {}
+
+impl World {
+    pub(super) fn new() -> Arc<World> {
+        let (dials, since) = (Vec::new(), clock::now());
+        Arc::new(World {
+            endpoint: Mutex::new(Endpoint { mood: Mood::Up, since, dials, under_way: 0, most_under_way: 0 }),
+            tally: Tally::default(),
+            over: AtomicBool::new(false),
+            callers: AtomicUsize::new(0),
+            farewell: AtomicU64::new(0),
+            ping: AtomicU64::new(0),
+            ping_fails: AtomicBool::new(false),
+            hindered: AtomicU64::new(0),
+        })
+    }
+
+    fn endpoint<R>(&self, look: impl FnOnce(&mut Endpoint) -> R) -> R {
+        look(&mut self.endpoint.lock().expect("nobody panics with it"))
+    }
+
+    pub(super) fn set_mood(&self, mood: Mood) {
+        let now = clock::now();
+        self.endpoint(|endpoint| {
+            if mood != endpoint.mood {
+                (endpoint.mood, endpoint.since) = (mood, now);
+            }
+        });
+    }
+
+    /// The mood, and since when it is so.
+    pub(super) fn mood(&self) -> (Mood, u64) {
+        self.endpoint(|endpoint| (endpoint.mood, endpoint.since))
+    }
+
+    /// There is something for which a caller may have to wait, for so long from now on.
+    pub(super) fn hinder(&self, length: u64) {
+        self.hindered.fetch_max(clock::now().saturating_add(length), Ordering::SeqCst);
+    }
+
+    /// Whether there is nothing for which who came at `begun` has to wait, or be refused.
+    pub(super) fn is_free_since(&self, begun: u64) -> bool {
+        matches!(self.mood().0, Mood::Up) && self.hindered.load(Ordering::SeqCst) <= begun
+    }
+
+    /// Dials that began after `from`.
+    pub(super) fn dials_since(&self, from: u64) -> usize {
+        self.endpoint(|endpoint| endpoint.dials.iter().filter(|begun| **begun > from).count())
+    }
+
+    pub(super) fn most_under_way(&self) -> usize {
+        self.endpoint(|endpoint| std::mem::take(&mut endpoint.most_under_way).max(endpoint.under_way))
+    }
+}
+
+/// A connection that knows who has it, and where it is in its life.
+pub(super) struct Line {
+    pub(super) world: Arc<World>,
+    pub(super) born: u64,
+    used: AtomicBool,
+    closed: bool,
+}
+
+impl Line {
+    /// Somebody begins to use it, alone.
+    pub(super) fn begin(&self) {
+        assert!(!self.used.swap(true, Ordering::SeqCst), "two use one connection");
+        assert!(!self.closed, "what is closed is used");
+    }
+
+    pub(super) fn end(&self) {
+        assert!(self.used.swap(false, Ordering::SeqCst), "nobody uses it");
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        assert!(!self.used.load(Ordering::SeqCst), "dropped while it is in use");
+        add(&self.world.tally.dropped);
+    }
+}
+
+/// Opens [`Line`]s as the world's mood has it.
+pub(super) struct Endpoints {
+    pub(super) world: Arc<World>,
+}
+
+impl Manager for Endpoints {
+    type Connection = Line;
+    type Error = Down;
+
+    fn connect(&self, dial: &Dial<'_>) -> Result<Line, Down> {
+        let (world, begun) = (&self.world, clock::now());
+        add(&world.tally.dials);
+        world.endpoint(|endpoint| {
+            endpoint.dials.push(begun);
+            if endpoint.dials.len() > 2_000 {
+                endpoint.dials.drain(..1_000);
+            }
+            endpoint.under_way += 1;
+            endpoint.most_under_way = endpoint.most_under_way.max(endpoint.under_way);
+        });
+        let cut = Arc::new(AtomicBool::new(false));
+        let cuts = Arc::clone(&cut);
+        if pick(2) == 0 {
+            dial.at_deadline(move || cuts.store(true, Ordering::SeqCst));
+        }
+        let mut mood = world.mood().0;
+        let hangs_until = begun.saturating_add(5_000 * MS);
+        while mood == Mood::BlackHole && !cut.load(Ordering::SeqCst) && clock::now() < hangs_until {
+            sleep(Duration::from_nanos(20 * MS));
+            mood = world.mood().0;
+        }
+        sleep(match mood {
+            Mood::Slow => up_to(100 * MS),
+            Mood::Up | Mood::Stillborn => up_to(3 * MS),
+            _ => up_to(MS / 2),
+        });
+        world.endpoint(|endpoint| endpoint.under_way -= 1);
+        if !matches!(mood, Mood::Up | Mood::Slow | Mood::Stillborn) {
+            return Err(Down(mood));
+        }
+        add(&world.tally.opened);
+        let (world, born) = (Arc::clone(world), clock::now());
+        Ok(Line { world, born, used: AtomicBool::new(false), closed: false })
+    }
+
+    fn is_permanent(&self, error: &Down) -> bool {
+        error.0 == Mood::Denies
+    }
+
+    fn on_checkout(&self, line: &mut Line) -> Result<Verdict, Down> {
+        line.begin();
+        line.end();
+        // What is discarded before anybody has used it is evidence that the endpoint is still down.
+        if self.world.mood().0 == Mood::Stillborn {
+            return Ok(Verdict::Discard);
+        }
+        match pick(400) {
+            1 => {
+                self.world.hinder(2_500 * MS);
+                Ok(Verdict::Discard)
+            }
+            2 => Err(Down(Mood::Refuses)),
+            3 => {
+                self.world.hinder(2_500 * MS);
+                Ok(Verdict::refuse("no"))
+            }
+            4 => {
+                sleep(up_to(20 * MS));
+                Ok(Verdict::Keep)
+            }
+            _ => Ok(Verdict::Keep),
+        }
+    }
+
+    fn ping(&self, line: &mut Line) -> Result<(), Down> {
+        line.begin();
+        sleep(up_to(self.world.ping.load(Ordering::SeqCst)));
+        line.end();
+        if self.world.ping_fails.load(Ordering::SeqCst) { Err(Down(Mood::BlackHole)) } else { Ok(()) }
+    }
+
+    fn on_return(&self, line: &mut Line, how: Outcome) -> Verdict {
+        line.end();
+        if how == Outcome::Done && pick(200) != 1 { Verdict::Keep } else { Verdict::Discard }
+    }
+
+    fn close(&self, mut line: Line, _why: CloseReason) {
+        line.begin();
+        self.world.tally.closing.fetch_add(1, Ordering::SeqCst);
+        sleep(up_to(self.world.farewell.load(Ordering::SeqCst)));
+        line.end();
+        line.closed = true;
+        add(&self.world.tally.closed);
+        self.world.tally.closing.fetch_sub(1, Ordering::SeqCst);
+    }
+}
