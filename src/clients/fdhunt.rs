@@ -38,7 +38,7 @@ use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use socket2::SockRef;
 
 use crate::manager::Dial;
-use crate::os::sys;
+use crate::os::{background, sys};
 use crate::watch::file::FileId;
 use crate::watch::stream::Stream;
 
@@ -172,7 +172,7 @@ impl UserTimeout {
     pub fn cut_at_deadline(&self, dial: &Dial<'_>) -> CutGuard {
         let returned = Arc::new(AtomicBool::new(false));
         let (seen, nonce) = (Arc::clone(&returned), UserTimeout { ..*self });
-        dial.at_deadline(move || {
+        let look = move || {
             // Each look finds the address that the client has gone on to since the last one.
             let mut pause = Duration::from_millis(10);
             // Relaxed: a look too many finds nothing.
@@ -180,6 +180,15 @@ impl UserTimeout {
                 nonce.shut_down();
                 thread::sleep(pause);
                 pause *= 2;
+            }
+        };
+        let dials = thread::current().id();
+        dial.at_deadline(move || {
+            // Called here, the deadline has passed already: the client would connect only when all looks were over.
+            if thread::current().id() == dials {
+                drop(background::run(Box::new(look)));
+            } else {
+                look();
             }
         });
         CutGuard { returned }

@@ -118,3 +118,20 @@ fn what_is_found_outlives_the_clients_own_and_ends_it() {
     assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
     found.shut_down();
 }
+
+#[test]
+fn a_dial_that_was_overdue_before_it_began_is_ended_and_not_held_up() {
+    use crate::watch::duplicate::Cut;
+    use socket2::SockRef;
+    let cut = Cut::default();
+    cut.cut();
+    let dial = Dial::new(Instant::now(), 1, &cut);
+    let nonce = UserTimeout::new();
+    let guard = nonce.cut_at_deadline(&dial);
+    // Only now does the client connect, and wait for a peer that says nothing.
+    let (mut client, _peer) = pair();
+    SockRef::from(&client).set_tcp_user_timeout(Some(nonce.value())).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "it was shut down");
+    drop(guard);
+}
