@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "for the tests beside it, which show how all of it is used")]
 
+pub mod matrix;
 pub mod proxy;
 pub mod scenario;
 pub mod server;

@@ -57,7 +57,7 @@ pub enum Peer {
 
 impl Peer {
     /// What names each connection to it that has heard of no end.
-    fn connected(&self) -> BTreeSet<String> {
+    pub fn connected(&self) -> BTreeSet<String> {
         let (table, remote, place, state, name) = match self {
             // The client's end.
             Peer::Tcp(port) => ("/proc/net/tcp", format!(":{port:04X}"), 2, (3, "01"), 1),

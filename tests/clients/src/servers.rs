@@ -1,5 +1,6 @@
 //! The servers: how each is started as a test's own. `None`: not installed, and the test is to be skipped.
 
+use std::path::PathBuf;
 use std::process::Output;
 
 use rustix::process::Signal;
@@ -62,6 +63,15 @@ impl Redis {
         redis::Client::open(format!("redis+unix://{}", self.unix_path())).unwrap().get_connection().unwrap()
     }
 
+    /// The same, where a password is required, unless it is empty.
+    pub fn admin_as(&self, password: &str) -> redis::Connection {
+        let mut admin = self.admin();
+        if !password.is_empty() {
+            let _: () = redis::cmd("AUTH").arg(password).query(&mut admin).unwrap();
+        }
+        admin
+    }
+
     /// Closes every other client's connection.
     pub fn kill_all(&self) {
         let _: i64 = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query(&mut self.admin()).unwrap();
@@ -84,10 +94,17 @@ impl Postgres {
         let mut init = command(&initdb, user.as_ref());
         init.args(["-D", &data, "-A", "trust", "-N", "-U", "postgres"]).current_dir(scratch.path());
         assert_well(&init.output().unwrap());
-        let trust =
-            "host all secret 127.0.0.1/32 scram-sha-256\nlocal all all trust\nhost all all 127.0.0.1/32 trust\n";
+        let trust = "host all secret 127.0.0.1/32 scram-sha-256\nlocal all all trust\nhost all,replication all 127.0.0.1/32 trust\n";
         std::fs::write(format!("{data}/pg_hba.conf"), trust).unwrap();
-        let sockets = scratch.path().display();
+        let postgres = Postgres::on(program, user, scratch, extra);
+        // It accepts before it serves.
+        drop(postgres.admin());
+        Some(postgres)
+    }
+
+    /// On the data in this folder.
+    fn on(program: PathBuf, user: Option<User>, scratch: Scratch, extra: &[&str]) -> Postgres {
+        let (data, sockets) = (scratch.join("d"), scratch.path().display());
         let server = Server::start(|port| {
             let fixed = format!(
                 "-D {data} -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={sockets} -c fsync=off \
@@ -97,10 +114,25 @@ impl Postgres {
             args.extend(extra.iter().copied().map(str::to_owned));
             Start { program: program.clone(), args, user: user.clone(), folder: scratch.path().to_owned(), port }
         });
-        let postgres = Postgres { server, scratch };
-        // It accepts before it serves.
-        drop(postgres.admin());
-        Some(postgres)
+        Postgres { server, scratch }
+    }
+
+    /// A standby of it, which answers and takes no writes.
+    pub fn standby(&self) -> Postgres {
+        let user = User::for_root("postgres");
+        let scratch = Scratch::new(user.as_ref());
+        let mut copy = command(&find("pg_basebackup").unwrap(), user.as_ref());
+        let port = self.server.port().to_string();
+        copy.args(["-D", &scratch.join("d"), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R", "-c", "fast"]);
+        assert_well(&copy.current_dir(scratch.path()).output().unwrap());
+        let standby = Postgres::on(find("postgres").unwrap(), user, scratch, &["-c", "hot_standby=on"]);
+        drop(standby.admin());
+        standby
+    }
+
+    /// Makes a primary of a standby; returns when it takes writes.
+    pub fn promote(&self) {
+        self.admin().simple_query("select pg_promote(true)").unwrap();
     }
 
     /// On TCP.
@@ -216,7 +248,8 @@ impl MariaDb {
     pub fn kill_all(&self) {
         use mysql::prelude::Queryable;
         let mut admin = self.admin();
-        let others = "select id from information_schema.processlist where id <> connection_id() and user = 'root'";
+        let others =
+            "select id from information_schema.processlist where id <> connection_id() and user <> 'system user'";
         for id in admin.query::<u64, _>(others).unwrap() {
             let _ = admin.query_drop(format!("kill {id}"));
         }
