@@ -284,6 +284,7 @@ impl Outcome<'_> {
             ("detached", sum(|tally| &tally.detached)),
             ("forgotten", sum(|tally| &tally.forgotten)),
             ("drains", sum(|tally| &tally.drains)),
+            ("waits on a stalled machine", sum(|tally| &tally.stalled)),
             ("connections opened", self.ledger.born()),
             ("connections closed", self.ledger.closed()),
             ("faults of peers", faults_played),

@@ -42,6 +42,7 @@ pub(crate) struct Tally {
     pub(crate) failures: AtomicU64,
     pub(crate) forgotten: AtomicU64,
     pub(crate) drains: AtomicU64,
+    pub(crate) stalled: AtomicU64,
 }
 
 fn add(counter: &AtomicU64) {
@@ -126,7 +127,10 @@ impl House {
         match error.kind() {
             GetErrorKind::TimedOut => {
                 add(&tally.timed_out);
-                if limit == Some(FOR_EVER) {
+                if limit == Some(FOR_EVER) && error.waited() > FOR_EVER + Duration::from_secs(1) {
+                    // Not run for a second after its time was up: a machine that stands still wakes nobody.
+                    add(&tally.stalled);
+                } else if limit == Some(FOR_EVER) {
                     self.scandal(|| format!("nobody has woken a caller: {error}"));
                 }
             }

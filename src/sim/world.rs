@@ -243,6 +243,8 @@ impl Manager for Endpoints {
             }
             4 => {
                 sleep(up_to(20 * MS));
+                // It may have been too late for its caller.
+                self.world.hinder(2_500 * MS);
                 Ok(Verdict::Keep)
             }
             _ => Ok(Verdict::Keep),
@@ -253,6 +255,10 @@ impl Manager for Endpoints {
         line.begin();
         sleep(up_to(self.world.ping.load(Ordering::SeqCst)));
         line.end();
+        // One that fails or is cut short on what nobody has used is evidence too.
+        if self.world.ping.load(Ordering::SeqCst) > 0 || self.world.ping_fails.load(Ordering::SeqCst) {
+            self.world.hinder(2_500 * MS);
+        }
         if self.world.ping_fails.load(Ordering::SeqCst) { Err(Down(Mood::BlackHole)) } else { Ok(()) }
     }
 
