@@ -1,26 +1,30 @@
-//! The one door to atomics, cells, locks and sleep: std in the crate, loom in the models.
+//! The one door to atomics, cells, locks and sleep: std in the crate, loom in the models, shuttle in the storms.
 //!
 //! `lockfree/` takes everything of this kind from here, so that `loom-tests` can compile the very same files against loom by
 //! setting `cfg(corepool_loom)`. A cfg with the crate's own prefix, since a bare `cfg(loom)` set for somebody else's models would
 //! switch this crate over too. In the crate's own tests the locks and sleeps lead to a simulation ([`turns`]), where there is one.
 
-#[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+#[cfg(all(any(test, fuzzing), not(any(corepool_loom, corepool_shuttle))))]
 #[path = "sync/turns.rs"]
 pub(crate) mod turns;
 
 #[cfg(corepool_loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(any(corepool_loom, test, fuzzing)))]
+#[cfg(corepool_shuttle)]
+pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(any(corepool_loom, corepool_shuttle, test, fuzzing)))]
 pub(crate) use std::sync::Condvar;
-#[cfg(not(corepool_loom))]
+#[cfg(not(any(corepool_loom, corepool_shuttle)))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
-#[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+#[cfg(all(any(test, fuzzing), not(any(corepool_loom, corepool_shuttle))))]
 pub(crate) use turns::Condvar;
 
 pub(crate) mod atomic {
     #[cfg(corepool_loom)]
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-    #[cfg(not(corepool_loom))]
+    #[cfg(corepool_shuttle)]
+    pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    #[cfg(not(any(corepool_loom, corepool_shuttle)))]
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
@@ -59,7 +63,7 @@ impl<T> UnsafeCell<T> {
 /// user's is dropped. A `PoolMap` compares keys and makes pools under its locks, which is user code; but these guard turns, not data.
 /// Under the others at most a user's error is dropped, which the pace of dialing keeps.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    #[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+    #[cfg(all(any(test, fuzzing), not(any(corepool_loom, corepool_shuttle))))]
     if turns::is_on() {
         return turns::lock(mutex);
     }
@@ -77,7 +81,7 @@ pub(crate) enum Nap {
 }
 
 /// The same in a simulation, and in tests without one.
-#[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+#[cfg(all(any(test, fuzzing), not(any(corepool_loom, corepool_shuttle))))]
 pub(crate) fn nap<'a, T>(bell: &Condvar, guard: MutexGuard<'a, T>, mutex: &'a Mutex<T>, nap: Nap) -> MutexGuard<'a, T> {
     match nap {
         Nap::For(left) if turns::is_on() => bell.sleep(guard, mutex, left),
@@ -88,7 +92,7 @@ pub(crate) fn nap<'a, T>(bell: &Condvar, guard: MutexGuard<'a, T>, mutex: &'a Mu
 }
 
 /// Sleeps on `bell`. May return early.
-#[cfg(not(any(corepool_loom, test, fuzzing)))]
+#[cfg(not(any(corepool_loom, corepool_shuttle, test, fuzzing)))]
 pub(crate) fn nap<'a, T>(
     bell: &Condvar,
     guard: MutexGuard<'a, T>,
@@ -101,14 +105,17 @@ pub(crate) fn nap<'a, T>(
     }
 }
 
-/// The same in a model: loom's timed wait never times out, so a timed nap is an unlock and a relock, after which the model's
+/// The same in a model: loom's and shuttle's timed wait never times out, so a timed nap is an unlock and a relock, after which the model's
 /// clock may say that the time is up. An untimed one sleeps, and loom reports a deadlock if nobody rings.
-#[cfg(corepool_loom)]
+#[cfg(any(corepool_loom, corepool_shuttle))]
 pub(crate) fn nap<'a, T>(bell: &Condvar, guard: MutexGuard<'a, T>, mutex: &'a Mutex<T>, nap: Nap) -> MutexGuard<'a, T> {
     match nap {
         Nap::UntilRung => bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),
         Nap::For(_) => {
             drop(guard);
+            // A schedule by priorities would have the same one look for ever.
+            #[cfg(corepool_shuttle)]
+            shuttle::thread::yield_now();
             lock(mutex)
         }
     }

@@ -17,6 +17,8 @@ mod lockfree;
 mod sync;
 
 #[cfg(test)]
+mod explore;
+#[cfg(test)]
 mod rig;
 
 #[cfg(test)]

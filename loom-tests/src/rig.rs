@@ -3,58 +3,14 @@
 //! A connection is a plain number in the slot's tracked cell. Whoever owns it adds one: two owners at a time, or an owner to whom
 //! the last one's work was not made visible, is an access that loom reports.
 
-use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use loom::thread::JoinHandle;
-
+pub(crate) use crate::explore::{beside, four_threads, three_threads, two_threads};
 use crate::lockfree::bag::{Bag, Barred, Claim, Duty, Fate, Limits, Permit, Place, Seat};
 use crate::lockfree::bits::{Life, Notes};
 use crate::sync::Nap;
-
-/// Explores two threads without a bound.
-pub(crate) fn two_threads<O: Ord + Debug + Send + 'static>(model: impl Fn() -> O + Send + Sync + 'static) -> Vec<O> {
-    explore(None, model)
-}
-
-/// Three threads, with at most three preemptions: switches from a thread that could have gone on.
-pub(crate) fn three_threads<O: Ord + Debug + Send + 'static>(model: impl Fn() -> O + Send + Sync + 'static) -> Vec<O> {
-    explore(Some(3), model)
-}
-
-/// Four threads, with at most two.
-pub(crate) fn four_threads<O: Ord + Debug + Send + 'static>(model: impl Fn() -> O + Send + Sync + 'static) -> Vec<O> {
-    explore(Some(2), model)
-}
-
-/// Runs `model` in every way that loom finds, and returns all that came of it, sorted: a model names the outcomes that it must have
-/// seen, so that none of them passes because its race never happens.
-fn explore<O: Ord + Debug + Send + 'static>(
-    preemptions: Option<usize>,
-    model: impl Fn() -> O + Send + Sync + 'static,
-) -> Vec<O> {
-    let (outcomes, executions) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(AtomicUsize::new(0)));
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    // A guard against a loop without end, not a bound of the search: the longest model makes some 300.
-    builder.max_branches = 3_000;
-    let begun = Instant::now();
-    builder.check({
-        let (outcomes, executions) = (Arc::clone(&outcomes), Arc::clone(&executions));
-        move || {
-            executions.fetch_add(1, Ordering::Relaxed);
-            let outcome = model();
-            outcomes.lock().unwrap().insert(outcome);
-        }
-    });
-    let outcomes = std::mem::take(&mut *outcomes.lock().unwrap());
-    let name = std::thread::current().name().unwrap_or("?").to_owned();
-    println!("{name}: {} executions, {:.2?}, {outcomes:?}", executions.load(Ordering::Relaxed), begun.elapsed());
-    outcomes.into_iter().collect()
-}
 
 /// The limits of most models: nobody dials unless the model says so, and any number may wait.
 pub(crate) const NO_DIALS: Limits = Limits {
@@ -122,12 +78,6 @@ impl Closer {
         (self.patient, self.owed) = (self.patient - ends, self.owed - ends);
         ends
     }
-}
-
-/// Runs `part` on a thread of its own.
-pub(crate) fn beside<O: 'static>(rig: &Arc<Rig>, part: impl FnOnce(&Rig) -> O + 'static) -> JoinHandle<O> {
-    let rig = Arc::clone(rig);
-    loom::thread::spawn(move || part(&rig))
 }
 
 /// All wait from 0, and nothing else depends on when: see [`AT_ONCE`].

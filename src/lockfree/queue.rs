@@ -317,7 +317,7 @@ impl<R> Queue<R> {
     }
 }
 
-#[cfg(all(test, not(corepool_loom)))]
+#[cfg(all(test, not(any(corepool_loom, corepool_shuttle))))]
 mod tests {
     use super::*;
 

@@ -214,7 +214,7 @@ const _: () = {
     assert!(IdleWord::WAIT.is(63, 63) && IdleWord::SLOTS.is(62, 0));
 };
 
-#[cfg(all(test, not(corepool_loom)))]
+#[cfg(all(test, not(any(corepool_loom, corepool_shuttle))))]
 mod tests {
     use super::*;
 

@@ -29,7 +29,7 @@ pub(super) fn live(pool: &Pool<Endpoints>, world: &Arc<World>) {
 }
 
 fn call(pool: &Pool<Endpoints>, world: &Arc<World>) {
-    let begun = clock::now();
+    let (begun, known) = (clock::now(), world.known());
     let limit = match pick(6) {
         0 => Duration::ZERO,
         1 => up_to(50 * MS),
@@ -39,7 +39,7 @@ fn call(pool: &Pool<Endpoints>, world: &Arc<World>) {
     match pick(8) {
         0..3 => {
             let done = pool.with_timeout(limit, |line| {
-                line.begin();
+                line.lent(known);
                 add(&world.tally.leases);
                 sleep(hold);
                 if pick(30) == 1 { Err(()) } else { Ok(()) }
@@ -51,7 +51,7 @@ fn call(pool: &Pool<Endpoints>, world: &Arc<World>) {
         choice => match pool.get_timeout(limit) {
             Err(error) => without(pool, world, begun, limit, &error),
             Ok(mut lease) => {
-                lease.begin();
+                lease.lent(known);
                 add(&world.tally.leases);
                 sleep(hold);
                 match choice {

@@ -50,7 +50,7 @@ fn choose(settings: &mut Settings) {
 /// One world, from its pool's building to its end.
 pub(super) fn own(seconds: u64) -> Report {
     let world = World::new();
-    let manager = Endpoints { world: Arc::clone(&world) };
+    let manager = Endpoints { world: Arc::clone(&world), generation: 0 };
     let builder = Pool::builder(manager).max_size(1).capacity(CAPACITY).shards(1 + pick(3)).reactors(Reactors::new(2));
     let pool = builder.opening(if pick(2) == 0 { Opening::Lazy } else { Opening::Background }).build();
     let pool = pool.expect("the settings are within their limits");
@@ -129,7 +129,11 @@ impl Owner {
             10..13 => self.hang_up(1),
             13 => self.hang_up(usize::MAX),
             14 => self.pool.retire(up_to(500 * MS)),
-            15 => self.pool.retire(Duration::ZERO),
+            15 => {
+                let at = clock::now();
+                self.pool.retire(Duration::ZERO);
+                world.retired.store(at, Ordering::SeqCst);
+            }
             16 => {
                 let born_before = clock::now();
                 self.pool.retire_where(move |line| line.born < born_before);
@@ -140,8 +144,10 @@ impl Owner {
             }
             18 => {
                 self.changed = clock::now();
-                let manager = Endpoints { world: Arc::clone(world) };
+                let generation = told(&world.generation) + 1;
+                let manager = Endpoints { world: Arc::clone(world), generation };
                 self.pool.replace_manager(manager, Duration::ZERO);
+                world.generation.store(generation, Ordering::SeqCst);
             }
             19 => {
                 self.pool.pause();

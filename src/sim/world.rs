@@ -44,6 +44,16 @@ pub(super) struct World {
     pub(super) ping_fails: AtomicBool,
     /// Until when there is something for which a caller may have to wait.
     hindered: AtomicU64,
+    /// What is dialed before this, or by an older manager, is lent to nobody who asks from now on.
+    pub(super) retired: AtomicU64,
+    pub(super) generation: AtomicU64,
+}
+
+/// What was known when a caller asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    retired: u64,
+    generation: u64,
 }
 
 struct Endpoint {
@@ -107,6 +117,8 @@ impl World {
             ping: AtomicU64::new(0),
             ping_fails: AtomicBool::new(false),
             hindered: AtomicU64::new(0),
+            retired: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
         })
     }
 
@@ -133,6 +145,11 @@ impl World {
         self.hindered.fetch_max(clock::now().saturating_add(length), Ordering::SeqCst);
     }
 
+    /// A caller asks.
+    pub(super) fn known(&self) -> Known {
+        Known { retired: told(&self.retired), generation: told(&self.generation) }
+    }
+
     /// Whether there is nothing for which who came at `begun` has to wait, or be refused.
     pub(super) fn is_free_since(&self, begun: u64) -> bool {
         matches!(self.mood().0, Mood::Up) && self.hindered.load(Ordering::SeqCst) <= begun
@@ -152,6 +169,9 @@ impl World {
 pub(super) struct Line {
     pub(super) world: Arc<World>,
     pub(super) born: u64,
+    /// When its dial began, and by which manager.
+    dialed: u64,
+    generation: u64,
     used: AtomicBool,
     closed: bool,
 }
@@ -161,6 +181,13 @@ impl Line {
     pub(super) fn begin(&self) {
         assert!(!self.used.swap(true, Ordering::SeqCst), "two use one connection");
         assert!(!self.closed, "what is closed is used");
+    }
+
+    /// The same after a call by somebody who knew so much.
+    pub(super) fn lent(&self, known: Known) {
+        self.begin();
+        assert!(self.generation >= known.generation, "opened by manager {}: {known:?}", self.generation);
+        assert!(self.dialed >= known.retired, "dialed at {}: {known:?}", self.dialed);
     }
 
     pub(super) fn end(&self) {
@@ -178,6 +205,7 @@ impl Drop for Line {
 /// Opens [`Line`]s as the world's mood has it.
 pub(super) struct Endpoints {
     pub(super) world: Arc<World>,
+    pub(super) generation: u64,
 }
 
 impl Manager for Endpoints {
@@ -217,7 +245,14 @@ impl Manager for Endpoints {
         }
         add(&world.tally.opened);
         let (world, born) = (Arc::clone(world), clock::now());
-        Ok(Line { world, born, used: AtomicBool::new(false), closed: false })
+        Ok(Line {
+            world,
+            born,
+            dialed: begun,
+            generation: self.generation,
+            used: AtomicBool::new(false),
+            closed: false,
+        })
     }
 
     fn is_permanent(&self, error: &Down) -> bool {
