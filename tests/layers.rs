@@ -5,6 +5,8 @@
 
 #[path = "layers/source.rs"]
 mod source;
+#[path = "layers/words.rs"]
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -153,6 +155,45 @@ fn a_file_is_read_in_ten_minutes() {
     let long = house().into_iter().filter(|source| source.lines > 400);
     let long: Vec<String> = long.map(|source| format!("{}: {} lines", source.file, source.lines)).collect();
     assert!(long.is_empty(), "\n{}", long.join("\n"));
+}
+
+/// What is missing beside the code of all files.
+fn unsaid(folder: &Path, prefix: &str) -> Vec<String> {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(Result::unwrap).collect();
+    entries.sort_by_key(|entry| entry.file_name());
+    let mut faults = Vec::new();
+    for entry in entries {
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        // Of tests nobody reads a page.
+        if entry.path().is_dir() && name != "lockfree/twin" && name != "sim" {
+            faults.extend(unsaid(&entry.path(), &format!("{name}/")));
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && !name.ends_with("twin.rs") {
+            faults.extend(words::missing(&name, &fs::read_to_string(entry.path()).unwrap()));
+        }
+    }
+    faults
+}
+
+#[test]
+fn what_is_unsafe_ordered_or_may_fail_says_so() {
+    let faults = unsaid(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), "");
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn what_says_nothing_is_found() {
+    let found = |file: &str, code: &str| words::missing(file, code).join("\n");
+    assert_eq!(found("os/sys.rs", "fn f(p: *const u8) -> u8 {\n    // SAFETY: it lives.\n    unsafe { *p }\n}"), "");
+    assert!(found("os/sys.rs", "fn f(p: *const u8) -> u8 {\n    unsafe { *p }\n}").contains("SAFETY"));
+    let load =
+        |comment: &str| format!("fn f(a: &AtomicU64) -> u64 {{\n    {comment}\n    a.load(Ordering::Acquire)\n}}");
+    assert_eq!(found("engine/a.rs", &load("// Acquire: what was stored before.")), "");
+    assert!(found("engine/a.rs", &load("// As above.")).contains("Ordering::Acquire"));
+    assert_eq!(found("lockfree/a.rs", &load("// Acquire: the connection; edge E2.")), "");
+    assert!(found("lockfree/a.rs", &load("// Acquire: the connection.")).contains("Ordering::Acquire"));
+    assert!(found("a.rs", "/// Asks.\npub fn f() -> Result<(), E> {\n    g()\n}").contains("nothing of errors"));
+    assert_eq!(found("a.rs", "/// Asks.\n///\n/// # Errors\n/// None.\npub fn f() -> Result<(), E> {\n    g()\n}"), "");
+    assert!(found("a.rs", "/// Asks.\npub fn f() {\n    g().unwrap();\n}").contains("may panic"));
 }
 
 /// The house with this code at the end of one of its files.

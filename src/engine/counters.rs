@@ -39,6 +39,7 @@ impl Durations {
     }
 
     pub(super) fn read(&self) -> WaitTimes {
+        // Relaxed, both: statistics.
         let buckets = std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed));
         WaitTimes::new(buckets, self.nanos.load(Ordering::Relaxed))
     }
@@ -67,6 +68,7 @@ impl Holds {
     /// It has ended.
     #[cold]
     pub(super) fn end(&self, slot: usize) {
+        // Relaxed: written by the same use, whose slot is its own.
         self.times.record(clock::until(clock::now(), self.begun[slot].load(Ordering::Relaxed)));
     }
 
@@ -153,6 +155,7 @@ impl Counters {
     }
 
     pub(crate) fn read(&self, what: Count) -> u64 {
+        // Relaxed: statistics.
         self.counts[what as usize].load(Ordering::Relaxed)
     }
 
@@ -164,6 +167,7 @@ impl Counters {
 
     /// How often callers of this shard have.
     pub(crate) fn stolen(&self, shard: usize) -> u64 {
+        // Relaxed: statistics.
         self.stolen[shard].load(Ordering::Relaxed)
     }
 

@@ -46,6 +46,9 @@ impl MysqlConnection {
     }
 
     /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// The client's.
     pub fn ping(&mut self) -> Result<()> {
         self.call(Conn::ping)
     }

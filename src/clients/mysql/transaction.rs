@@ -17,6 +17,9 @@ pub struct MysqlTransaction<'a> {
 
 impl MysqlConnection {
     /// Begins a transaction, which is rolled back when it is dropped without having been committed.
+    ///
+    /// # Errors
+    /// The client's.
     pub fn start_transaction(&mut self, options: TxOpts) -> Result<MysqlTransaction<'_>> {
         // The client's own would hide the client's errors. It holds a borrow, and a handler for local files if there is one.
         self.call(|conn| conn.start_transaction(options).map(std::mem::forget))?;
@@ -26,6 +29,9 @@ impl MysqlConnection {
 
 impl MysqlTransaction<'_> {
     /// Commits it.
+    ///
+    /// # Errors
+    /// The client's; then whether it was committed is not known.
     pub fn commit(mut self) -> Result<()> {
         self.end("COMMIT")
     }

@@ -66,11 +66,17 @@ impl RedisConnection {
     }
 
     /// Bounds each read of this use, as [`Conn::set_read_timeout`] does.
+    ///
+    /// # Errors
+    /// Less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput); a socket that is gone.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.stream.set_read_timeout(timeout)
     }
 
     /// Bounds each write of this use, as [`Conn::set_write_timeout`] does.
+    ///
+    /// # Errors
+    /// Less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput); a socket that is gone.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.stream.set_write_timeout(timeout)
     }

@@ -78,11 +78,17 @@ impl TlsConn {
     }
 
     /// Bounds each read of the socket in this use, as [`Conn::set_read_timeout`] does. A read of plain text may take several.
+    ///
+    /// # Errors
+    /// Less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput); a socket that is gone.
     pub fn set_read_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.stream.set_read_timeout(timeout)
     }
 
     /// Bounds each write to the socket in this use, as [`Conn::set_write_timeout`] does.
+    ///
+    /// # Errors
+    /// Less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput); a socket that is gone.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.stream.set_write_timeout(timeout)
     }

@@ -135,6 +135,9 @@ impl Conn {
     ///
     /// A write waits only while the socket's send buffer is full, that is, while the peer does not read. One that has had some of
     /// its bytes taken by then returns how many: a large `write_all` may take as many timeouts as it is writes.
+    ///
+    /// # Errors
+    /// Less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput); a socket that is gone.
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let read = self.timeouts().read;
         self.retime(Timeouts { read, write: timeout }, timeout, Socket::set_write_timeout)
