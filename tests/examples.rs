@@ -131,6 +131,7 @@ fn a_wrong_argument_is_named_and_ends_with_2() {
         ("gateway", "--seconds", "0"),
         ("gateway", "--backend", "http://127.0.0.1/"),
         ("gateway", "--clients", "65"),
+        ("gateway", "--mode", "both"),
         ("http1", "--url", "https://127.0.0.1/"),
         ("http1", "--url", "http://127.0.0.1:http/"),
         ("http1", "--threads", "-1"),
@@ -156,15 +157,19 @@ fn a_wrong_argument_is_named_and_ends_with_2() {
 #[cfg(not(corepool_unwatched))]
 #[test]
 fn the_gateway_lives_through_an_outage() {
-    let run = run("gateway", &["--json", "--seconds", "2"]);
-    run.ended(0);
-    let result: serde_json::Value = serde_json::from_str(&run.out).unwrap_or_else(|error| panic!("{error}: {run}"));
-    let number = |name: &str| result[name].as_f64().unwrap_or_else(|| panic!("no {name}: {run}"));
-    assert!(number("requests") > 0.0, "{run}");
-    assert_eq!(number("errors_outside_outage"), 0.0, "{run}");
-    assert!(number("closed_by_watch") > 0.0, "{run}");
-    assert!(number("outage_ms") >= 300.0, "{run}");
-    assert!(number("recovery_ms") < 400.0, "{run}");
+    for mode in ["pool", "mux"] {
+        let run = run("gateway", &["--mode", mode, "--json", "--seconds", "2"]);
+        run.ended(0);
+        let result: serde_json::Value = serde_json::from_str(&run.out).unwrap_or_else(|error| panic!("{error}: {run}"));
+        let number = |name: &str| result[name].as_f64().unwrap_or_else(|| panic!("no {name}: {run}"));
+        assert_eq!(result["mode"], mode, "{run}");
+        assert!(number("requests") > 0.0, "{run}");
+        assert_eq!(number("errors_outside_outage"), 0.0, "{run}");
+        // A mux's lines are at work when the backend goes: it is they who notice.
+        assert!(number("closed_by_watch") > 0.0 || mode == "mux", "{run}");
+        assert!(number("outage_ms") >= 300.0, "{run}");
+        assert!(number("recovery_ms") < 400.0, "{run}");
+    }
 }
 
 #[test]
@@ -181,11 +186,14 @@ fn a_short_soak_leaves_nothing_behind() {
 fn the_gateway_runs_on_a_backend_by_address() {
     let backend = RespServer::start().expect("a free port");
     let url = format!("redis://{}", backend.address());
-    let run = run("gateway", &["--backend", &url, "--no-outage", "--seconds", "1"]);
-    run.ended(0);
-    assert!(run.out.contains(&backend.address().to_string()), "{run}");
-    assert!(run.number("requests") > 0.0, "{run}");
-    assert_eq!(run.number("errors"), 0.0, "{run}");
+    for mode in ["pool", "mux"] {
+        let run = run("gateway", &["--mode", mode, "--backend", &url, "--no-outage", "--seconds", "1"]);
+        run.ended(0);
+        assert!(run.out.contains(&backend.address().to_string()), "{run}");
+        assert!(run.out.contains(&format!("by a {mode} of at most")), "{run}");
+        assert!(run.number("requests") > 0.0, "{run}");
+        assert_eq!(run.number("errors"), 0.0, "{run}");
+    }
 }
 
 #[track_caller]

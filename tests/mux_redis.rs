@@ -5,26 +5,50 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use corepool::mux::resp::Resp;
-use corepool::mux::{Mux, MuxBuilder};
-use corepool::{Conn, Pool, TcpManager};
+use corepool::mux::{CallErrorKind, Mux, MuxBuilder};
+use corepool::{Conn, Opening, Pool, TcpManager};
 use redis::{Commands, RedisResult, Value};
-use support::{HOPELESS, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{HOPELESS, chain, eventually, from_environment};
+
+/// No answer of a server that runs takes so long, but for a machine that has much else to do.
+const SHORT: Duration = Duration::from_millis(200);
 
 struct Redis {
     child: Child,
     port: u16,
 }
 
+fn command(port: u16) -> Command {
+    let mut redis = Command::new("redis-server");
+    redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    redis.stdout(Stdio::null()).stderr(Stdio::null());
+    redis
+}
+
+/// A server that is stopped, until its drop.
+struct Stopped(Pid);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).unwrap();
+    }
+}
+
 impl Redis {
     fn start() -> Option<Redis> {
+        Redis::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Option<Redis> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut redis = Command::new("redis-server");
-        redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        match redis.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+        match command(port).args(arguments).spawn() {
             Ok(child) => {
                 let redis = Redis { child, port };
                 eventually("redis-server listens", || TcpStream::connect(redis.address()).is_ok());
@@ -36,6 +60,21 @@ impl Redis {
                 None
             }
         }
+    }
+
+    /// Killed, and started again on the same port after `meanwhile`.
+    fn restart(&mut self, meanwhile: impl FnOnce()) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        meanwhile();
+        self.child = command(self.port).spawn().unwrap();
+    }
+
+    /// Its clients' connections stay, and nothing comes of them.
+    fn stop(&self) -> Stopped {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP).unwrap();
+        Stopped(pid)
     }
 
     fn address(&self) -> String {
@@ -157,53 +196,152 @@ fn pushes_go_to_who_asked_for_them_and_never_to_a_caller() {
     assert!(all_pushes);
 }
 
-#[test]
-fn callers_share_it_through_restarts_and_get_their_own_replies() {
-    let Some(mut server) = Redis::start() else { return };
-    let mux = server.mux(Resp::new());
-    /// Its drop lets the callers end, also when the test fails.
-    struct Over<'a>(&'a std::sync::atomic::AtomicBool);
-    impl Drop for Over<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
-        }
+/// What the callers of a mux have seen.
+#[derive(Default)]
+struct Seen {
+    over: AtomicBool,
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Seen {
+    /// Waits until some more calls of all callers have ended well.
+    #[track_caller]
+    fn works(&self) {
+        let before = self.answered.load(Ordering::SeqCst);
+        eventually("it works", || self.answered.load(Ordering::SeqCst) > before + 100);
     }
-    let over = std::sync::atomic::AtomicBool::new(false);
+
+    /// The same, not well.
+    #[track_caller]
+    fn fails(&self) {
+        let before = self.failed.load(Ordering::SeqCst);
+        eventually("calls fail", || self.failed.load(Ordering::SeqCst) > before + 8);
+    }
+}
+
+/// Its drop lets the callers end, also when the test fails.
+struct Over<'a>(&'a Seen);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Eight callers, each of whose calls carries a word that its reply must repeat, while something happens to the server.
+fn share(mux: &Mux<TcpManager, Resp>, what_happens: impl FnOnce(&Seen)) {
+    let seen = Seen::default();
     thread::scope(|scope| {
-        let callers: Vec<_> = (0..8)
-            .map(|caller| {
-                let (mux, over) = (&mux, &over);
-                scope.spawn(move || {
-                    let mut answered = 0;
-                    while !over.load(std::sync::atomic::Ordering::SeqCst) {
-                        let token = format!("{caller} {answered}");
-                        if let Ok(reply) = redis::cmd("ECHO").arg(&token).query::<String>(&mut &*mux) {
-                            assert_eq!(reply, token);
-                            answered += 1;
-                        }
+        for caller in 0..8 {
+            let seen = &seen;
+            scope.spawn(move || {
+                for turn in 0.. {
+                    if seen.over.load(Ordering::SeqCst) {
+                        return;
                     }
-                    answered
-                })
-            })
-            .collect();
-        let end = Over(&over);
-        for _ in 0..20 {
-            let before = mux.stats().total().replies;
-            eventually("it works", || mux.stats().total().replies > before + 100);
-            let kill = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query::<i64>(&mut &mux);
-            // Sent over the very connection that it kills.
-            let _ = kill;
+                    let token = format!("{caller} {turn}");
+                    match redis::cmd("ECHO").arg(&token).query::<String>(&mut &*mux) {
+                        Ok(reply) => {
+                            assert_eq!(reply, token, "the reply to another call");
+                            seen.answered.fetch_add(1, Ordering::SeqCst);
+                        }
+                        Err(_) => drop(seen.failed.fetch_add(1, Ordering::SeqCst)),
+                    }
+                }
+            });
         }
-        server.child.kill().unwrap();
-        server.child.wait().unwrap();
-        eventually("the outage is known", || mux.stats().total().failed > 0);
-        let mut again = Command::new("redis-server");
-        again.args(["--port", &server.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        server.child = again.stdout(Stdio::null()).spawn().unwrap();
-        let before = mux.stats().total().replies;
-        eventually("it works again", || mux.stats().total().replies > before + 100);
-        drop(end);
-        assert!(callers.into_iter().all(|caller| caller.join().unwrap() > 0));
+        let _over = Over(&seen);
+        what_happens(&seen);
     });
     mux.at_rest().unwrap();
+}
+
+/// How often: a hundredth of `COREPOOL_MUX_KILLS`, which is 100 by default and 1,000 in `.ci/long`.
+fn rounds() -> u64 {
+    from_environment("COREPOOL_MUX_KILLS", 100).div_ceil(100)
+}
+
+#[test]
+fn callers_share_it_through_kills_and_restarts_and_get_their_own_replies() {
+    let Some(mut server) = Redis::start() else { return };
+    let mux = server.mux(Resp::new());
+    share(&mux, |seen| {
+        for _ in 0..20 * rounds() {
+            seen.works();
+            // Sent over the very connection that it kills.
+            let _ = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query::<i64>(&mut &mux);
+        }
+        for _ in 0..rounds() {
+            let failed = mux.stats().total().failed;
+            server.restart(|| eventually("the outage is known", || mux.stats().total().failed > failed));
+            seen.works();
+        }
+    });
+}
+
+#[test]
+fn while_the_server_is_stopped_calls_end_in_time_and_then_their_replies_go_to_nobody() {
+    let Some(server) = Redis::start() else { return };
+    let mux = on(TcpManager::new(server.address()), Resp::new()).call_timeout(SHORT).build().unwrap();
+    share(&mux, |seen| {
+        for _ in 0..2 * rounds() {
+            seen.works();
+            let stopped = server.stop();
+            seen.fails();
+            drop(stopped);
+        }
+        seen.works();
+    });
+    // The connection was there all the time.
+    assert_eq!((mux.stats().total().failed, mux.stats().total().connections), (0, 1));
+    assert!(mux.stats().total().abandoned > 0);
+}
+
+#[test]
+fn a_stopped_server_is_given_up_by_the_watchdog() {
+    let Some(server) = Redis::start() else { return };
+    let mux = on(TcpManager::new(server.address()), Resp::new()).watchdog(Some(SHORT)).build().unwrap();
+    share(&mux, |seen| {
+        for _ in 0..2 * rounds() {
+            seen.works();
+            let stopped = server.stop();
+            let failed = mux.stats().total().failed;
+            eventually("it is given up", || mux.stats().total().failed > failed);
+            drop(stopped);
+        }
+        seen.works();
+    });
+}
+
+/// A connection that the server has taken on: it answers.
+fn welcome(conn: &mut (impl Read + Write)) -> std::io::Result<()> {
+    conn.write_all(b"PING\r\n")?;
+    let (mut reply, mut byte) = (String::new(), [0]);
+    while !reply.ends_with('\n') {
+        conn.read_exact(&mut byte)?;
+        reply.push(char::from(byte[0]));
+    }
+    if reply == "+PONG\r\n" { Ok(()) } else { Err(std::io::Error::other(reply.trim_end().to_owned())) }
+}
+
+#[test]
+fn a_server_with_too_many_clients_is_an_outage_with_its_own_words_and_ends() {
+    let Some(server) = Redis::start_with(&["--maxclients", "1"]) else { return };
+    let mut other = None;
+    eventually("the only place is taken", || {
+        other = TcpStream::connect(server.address()).ok().filter(|mut stream| welcome(&mut &*stream).is_ok());
+        other.is_some()
+    });
+    let manager = TcpManager::new(server.address()).with_login(|conn, _| welcome(conn));
+    let builder = Pool::builder(manager).shards(1).opening(Opening::Background).fail_fast_after(SHORT);
+    let mux = Mux::builder(builder, Resp::new()).call_timeout(HOPELESS).build().unwrap();
+    for _ in 0..10 {
+        let error = mux.call(&redis::cmd("PING").get_packed_command()).unwrap_err();
+        assert_eq!((error.kind(), error.was_sent()), (CallErrorKind::Down, false));
+        assert!(chain(&error).contains("max number of clients reached"), "{}", chain(&error));
+    }
+    drop(other);
+    eventually("there is room", || redis::cmd("PING").exec(&mut &mux).is_ok());
+    share(&mux, Seen::works);
 }

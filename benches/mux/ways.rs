@@ -9,6 +9,8 @@ use corepool::mux::{Decoded, Mux, Protocol};
 use corepool::{Pool, TcpManager};
 
 use crate::redis_server::RedisServer;
+use crate::round::round;
+use crate::rounds::{Contender, interleave};
 
 const REQUEST: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
 const REPLY: &[u8] = b"$1\r\nv\r\n";
@@ -73,13 +75,14 @@ impl Ways {
     }
 
     /// The first one is what the others are compared with.
-    pub(crate) fn names(&self) -> Vec<&'static str> {
-        let mut names = vec!["a connection per thread", "pool on 4", "pool on 8", "mux"];
-        if cfg!(feature = "redis") {
-            names.push("mux, redis crate");
-        }
-        names
-    }
+    pub(crate) const NAMES: &[&str] = &[
+        "a connection per thread",
+        "pool on 4",
+        "pool on 8",
+        "mux",
+        #[cfg(feature = "redis")]
+        "mux, redis crate",
+    ];
 
     /// What one caller does.
     pub(crate) fn caller<'a>(&'a self, name: &str) -> Box<dyn FnMut() + 'a> {
@@ -100,10 +103,24 @@ impl Ways {
         }
     }
 
-    pub(crate) fn mux_stats(&self) -> String {
+    /// Sends and receives of the mux for each of its replies, so far.
+    pub(crate) fn socket_calls(&self) -> f64 {
         let total = self.mux.stats().total();
-        let socket_calls = (total.sends + total.receives) as f64 / total.replies.max(1) as f64;
-        format!("mux, all rounds: {:.2} socket calls a reply ({total:?})", socket_calls)
+        (total.sends + total.receives) as f64 / total.replies.max(1) as f64
+    }
+
+    /// How many times as many requests a lone caller gets answered by pipelines of 100.
+    pub(crate) fn pipeline_gain(&self, rounds: usize) -> f64 {
+        let requests = [REQUEST; 100];
+        let pipeline = || {
+            let replies = self.mux.pipeline(requests);
+            assert!(replies.into_iter().all(|reply| reply.expect("redis-server answers") == 1));
+        };
+        let contenders = vec![
+            Contender::with_figures("pipeline", || round(1, || pipeline)),
+            Contender::with_figures("single", || round(1, || self.caller("mux"))),
+        ];
+        100.0 * interleave(rounds, contenders).ratio("pipeline", "single", 0)
     }
 }
 

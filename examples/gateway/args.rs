@@ -7,9 +7,10 @@ use lexopt::prelude::{Long, Short, ValueExt};
 
 use crate::cli::{Command, invalid, number};
 use crate::resp::RespManager;
+use crate::store::Mode;
 
 pub(crate) const HELP: &str = "\
-An HTTP gateway to a Redis-speaking store, on a corepool pool, that puts itself under load.
+An HTTP gateway to a Redis-speaking store, on a corepool pool or mux, that puts itself under load.
 
 Usage: gateway [OPTIONS]
 
@@ -20,7 +21,8 @@ What it runs on:
                      written and deleted
   --listen ADDR      where HTTP is served [127.0.0.1:0, a free port]
   --workers N        HTTP connections served at once, each by a thread of its own [64]
-  --max-size N       connections to the backend at most; half of them are kept open [8]
+  --mode pool|mux    each request borrows a connection from a pool, or all of a core share one of a mux [pool]
+  --max-size N       connections of the pool at most; half of them are kept open [8]
 
 What it does:
   --seconds N        length of the load [10]
@@ -38,6 +40,7 @@ pub(crate) struct Args {
     pub(crate) backend: Option<RespManager>,
     pub(crate) listen: SocketAddr,
     pub(crate) workers: usize,
+    pub(crate) mode: Mode,
     pub(crate) max_size: usize,
     pub(crate) length: Duration,
     pub(crate) clients: usize,
@@ -52,6 +55,7 @@ impl Args {
             backend: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             workers: 64,
+            mode: Mode::Pool,
             max_size: 8,
             length: Duration::from_secs(10),
             clients: 16,
@@ -70,6 +74,11 @@ impl Args {
                 }
                 Long("listen") => args.listen = address(&parser.value()?.string()?)?,
                 Long("workers") => args.workers = number(&mut parser, "--workers")?,
+                Long("mode") => {
+                    let text = parser.value()?.string()?;
+                    let mode = [Mode::Pool, Mode::Mux].into_iter().find(|mode| mode.name() == text);
+                    args.mode = mode.ok_or_else(|| invalid("--mode", &text, "pool or mux"))?;
+                }
                 Long("max-size") => args.max_size = number(&mut parser, "--max-size")?,
                 Long("seconds") => args.length = Duration::from_secs(number(&mut parser, "--seconds")? as u64),
                 Long("clients") => args.clients = number(&mut parser, "--clients")?,

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corepool::{CloseReason, Event, Pool, Stats};
+use corepool::{CloseReason, Event, Stats};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-use crate::resp::RespManager;
+use crate::store::Store;
 
 const TICK: Duration = Duration::from_millis(250);
 /// One minute of them.
@@ -66,14 +66,14 @@ impl Live {
     }
 
     /// Samples the pool until the process ends.
-    pub(crate) fn watch(self: &Arc<Self>, pool: Pool<RespManager>) {
+    pub(crate) fn watch(self: &Arc<Self>, store: Store) {
         let me = Arc::clone(self);
         thread::spawn(move || {
             let mut last = Instant::now();
             loop {
                 thread::sleep(TICK);
                 let now = Instant::now();
-                me.sample(&pool.stats(), now - std::mem::replace(&mut last, now));
+                me.sample(&store.stats(), now - std::mem::replace(&mut last, now));
             }
         });
     }
@@ -101,8 +101,8 @@ impl Live {
     }
 
     /// All of it, as the page asks for it.
-    pub(crate) fn json(&self, pool: &Pool<RespManager>) -> String {
-        let stats = pool.stats();
+    pub(crate) fn json(&self, store: &Store) -> String {
+        let stats = store.stats();
         let closed: Map<String, Value> = CloseReason::ALL
             .into_iter()
             .filter(|why| stats.closed(*why) > 0)
@@ -112,7 +112,7 @@ impl Live {
             stats.shards.iter().map(|shard| json!({ "idle": shard.idle, "stolen": shard.stolen })).collect();
         let past = lock(&self.past);
         json!({
-            "max_size": pool.settings().max_size,
+            "max_size": store.limits().0,
             "open": stats.open, "idle": stats.idle, "leased": stats.leased, "opening": stats.opening,
             "waiting": stats.waiting, "closing": stats.closing, "leases": stats.leases, "stolen": stats.stolen,
             "waited": stats.waited, "timed_out": stats.timed_out, "refused": stats.refused,

@@ -8,16 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corepool::Pool;
 use indicatif::{ProgressBar, ProgressStyle};
-use redis::{Commands, RedisError};
 
 use crate::args::Args;
 use crate::backend::Backend;
 use crate::cli::{Failure, chain};
 use crate::client::Client;
 use crate::outage::Window;
-use crate::resp::RespManager;
+use crate::store::Store;
 use crate::tally::Tally;
 
 /// How many keys there are; the help text names them.
@@ -36,13 +34,8 @@ struct Shared {
 }
 
 /// Writes every key once, then loads the front at `address` for as long as `args` say, with the outage half way.
-pub(crate) fn run(
-    args: &Args,
-    address: SocketAddr,
-    backend: &Backend,
-    pool: &Pool<RespManager>,
-) -> Result<Tally, Failure> {
-    fill(pool).map_err(|error| format!("could not write the first keys: {}", chain(&*error)))?;
+pub(crate) fn run(args: &Args, address: SocketAddr, backend: &Backend, store: &Store) -> Result<Tally, Failure> {
+    fill(store).map_err(|error| format!("could not write the first keys: {}", chain(&*error)))?;
     let shared = Shared::default();
     let progress = progress_line(args.length);
     let begin = Instant::now();
@@ -56,7 +49,7 @@ pub(crate) fn run(
             if args.outage && outage.is_none() && begin.elapsed() >= args.length / 2 {
                 outage = Some(scope.spawn(|| backend.outage(&shared.window)));
             }
-            show(&progress, begin.elapsed(), &shared, pool);
+            show(&progress, begin.elapsed(), &shared, store);
         }
         shared.stop.store(true, Relaxed);
         tally.length = begin.elapsed();
@@ -74,20 +67,15 @@ pub(crate) fn run(
 }
 
 /// Not over HTTP: that answers with the kind of a failure, and a backend that refuses everything deserves the whole story.
-fn fill(pool: &Pool<RespManager>) -> Result<(), Failure> {
-    pool.with(|connection| {
-        for key in 0..KEYS {
-            let () = connection.set(name(key), value(key))?;
-        }
-        Ok::<_, RedisError>(())
-    })?;
-    Ok(())
+fn fill(store: &Store) -> Result<(), Failure> {
+    let items: Vec<_> = (0..KEYS).map(|key| (name(key), value(key))).collect();
+    Ok(store.set_all(&items)?)
 }
 
 /// Deletes the keys: a real backend is left as it was found.
-pub(crate) fn clean_up(pool: &Pool<RespManager>) -> Result<(), Failure> {
+pub(crate) fn clean_up(store: &Store) -> Result<(), Failure> {
     let keys: Vec<String> = (0..KEYS).map(name).collect();
-    Ok(pool.with(|connection| connection.del(&keys))?)
+    Ok(store.delete(&keys)?)
 }
 
 fn client(address: SocketAddr, shared: &Shared) -> Tally {
@@ -141,8 +129,8 @@ fn progress_line(length: Duration) -> ProgressBar {
     ProgressBar::new(length.as_millis() as u64).with_style(style)
 }
 
-fn show(progress: &ProgressBar, elapsed: Duration, shared: &Shared, pool: &Pool<RespManager>) {
-    let stats = pool.stats();
+fn show(progress: &ProgressBar, elapsed: Duration, shared: &Shared, store: &Store) {
+    let stats = store.stats();
     progress.set_message(format!(
         "{:.1} s  {:.0} requests/s  {} failed  {} connections, {} idle, {} waiting",
         elapsed.as_secs_f64(),

@@ -3,12 +3,12 @@
 
 use std::fmt::{Display, Write};
 
-use corepool::{CloseReason, Settings, Stats};
+use corepool::{CloseReason, Stats};
 
 /// What Prometheus wants to be told that it gets.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(crate) fn page(pool: &str, stats: &Stats, settings: &Settings) -> String {
+pub(crate) fn page(pool: &str, stats: &Stats, (max_size, min_idle): (usize, usize)) -> String {
     let mut page = Page { text: String::new(), pool };
     page.family("db_client_connection_count", "gauge", "Connections by state.");
     for (state, count) in
@@ -17,8 +17,8 @@ pub(crate) fn page(pool: &str, stats: &Stats, settings: &Settings) -> String {
         page.sample("db_client_connection_count", &[("state", state)], count);
     }
     let gauges = [
-        ("db_client_connection_max", "The most connections that may be open.", settings.max_size),
-        ("db_client_connection_idle_min", "Connections that are kept idle.", settings.min_idle),
+        ("db_client_connection_max", "The most connections that may be open.", max_size),
+        ("db_client_connection_idle_min", "Connections that are kept idle.", min_idle),
         ("db_client_connection_pending_requests", "Callers that wait for a connection.", stats.waiting),
     ];
     for (name, help, value) in gauges {

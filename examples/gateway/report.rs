@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use corepool::mux::MuxStats;
 use corepool::{CloseReason, Stats};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
@@ -10,25 +11,29 @@ use serde_json::{Map, Value, json};
 use crate::args::Args;
 use crate::backend::Backend;
 use crate::cli::row;
+use crate::store::{Mode, Store};
 use crate::tally::Tally;
 
 /// The figures of one run.
 #[derive(Debug)]
-pub(crate) struct Report<'a> {
+pub(crate) struct Report {
     title: String,
+    mode: Mode,
     tally: Tally,
-    stats: &'a Stats,
+    stats: Stats,
+    mux: Option<MuxStats>,
 }
 
-impl<'a> Report<'a> {
-    pub(crate) fn new(args: &Args, backend: &Backend, tally: Tally, stats: &'a Stats) -> Self {
+impl Report {
+    pub(crate) fn new(args: &Args, backend: &Backend, tally: Tally, store: &Store) -> Self {
         let title = format!(
-            "{} clients for {:.1} s, at most {} connections, backend {backend}",
+            "{} clients for {:.1} s by a {} of at most {} connections, backend {backend}",
             args.clients,
             tally.length.as_secs_f64(),
-            args.max_size,
+            args.mode.name(),
+            store.limits().0,
         );
-        Report { title, tally, stats }
+        Report { title, mode: args.mode, tally, stats: store.stats(), mux: store.mux_stats() }
     }
 
     /// Whether a request failed that had no excuse.
@@ -37,7 +42,7 @@ impl<'a> Report<'a> {
     }
 
     pub(crate) fn table(&self) -> String {
-        let (tally, stats) = (&self.tally, self.stats);
+        let (tally, stats) = (&self.tally, &self.stats);
         let failures = tally.failures();
         let mut out = format!("{}\n\n", self.title);
         let mut row = |name: &str, value: u64, note: &str| row(&mut out, name, value, note);
@@ -51,6 +56,10 @@ impl<'a> Report<'a> {
         row("connections opened", stats.opened, "");
         for reason in CloseReason::ALL.into_iter().filter(|reason| stats.closed(*reason) > 0) {
             row(&format!("  closed: {}", reason.name()), stats.closed(reason), "");
+        }
+        if let Some(total) = self.mux.as_ref().map(MuxStats::total) {
+            let socket_calls = (total.sends + total.receives) as f64 / total.replies.max(1) as f64;
+            row("calls", total.calls, &format!("{socket_calls:.2} sends and receives a reply"));
         }
         row("leases", stats.leases, "");
         row("  stolen", stats.stolen, "from another core's shard");
@@ -74,7 +83,7 @@ impl<'a> Report<'a> {
 
     /// One object on one line. `closed_by_watch` counts the closures that the pool saw by itself, before or instead of a user.
     pub(crate) fn json(&self) -> String {
-        let (tally, stats) = (&self.tally, self.stats);
+        let (tally, stats) = (&self.tally, &self.stats);
         let failures = tally.failures();
         let kinds: Map<String, Value> =
             tally.errors.iter().map(|(kind, errors)| (kind.clone(), json!(errors.inside + errors.outside))).collect();
@@ -85,6 +94,7 @@ impl<'a> Report<'a> {
         let [p50, p99, p999, max] = percentiles(&tally.all);
         let [calm_p50, calm_p99, calm_p999, calm_max] = percentiles(&tally.calm);
         let object = json!({
+            "mode": self.mode.name(),
             "seconds": tally.length.as_secs_f64(),
             "requests": tally.all.len(),
             "errors": failures.inside + failures.outside,

@@ -21,6 +21,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use corepool::mux::{Duplex, SocketHalf};
 use corepool::{Dial, Manager, Outcome, Verdict, Watch};
 use redis::{ConnectionAddr, ConnectionLike, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Value};
 
@@ -266,6 +267,16 @@ impl ConnectionLike for RespConnection {
 
     fn is_open(&self) -> bool {
         self.is_fit()
+    }
+}
+
+/// For a mux, once it is logged in: nothing is read ahead then.
+impl Duplex for RespConnection {
+    type Reader = SocketHalf;
+    type Writer = SocketHalf;
+
+    fn halves(&mut self) -> io::Result<(SocketHalf, SocketHalf)> {
+        SocketHalf::pair(self.stream.get_ref())
     }
 }
 

@@ -24,20 +24,12 @@
 //!
 //! # Figures
 //!
-//! Callers that ask a real Redis for the same short value, again and again (`benches/mux.rs`). Client and server share 2 cores of a virtual
-//! machine that had much other work to do, so only ratios are told: medians of the rounds' ratios to a connection for each caller in the
-//! same
-//! round, 3 to 5 rounds a run; of the mux two runs each. The mux has 2 lines. More callers than these were not measured.
+//! Callers that ask a real Redis for the same short value, again and again. A figure with × is the median of the rounds' ratios to a
+//! connection for each caller in the same round: of calls in a second, or of the 99.9th percentile of the time that a call takes. The mux
+//! has a line a core, the runtime of tokio a thread a core and a task for each caller.
 //!
-//! | callers | a pool of 4 | a pool of 8 | a mux: throughput | a mux: p99.9 |
-//! |---:|---:|---:|---:|---:|
-//! | 1 | 1.06 × | 0.99 × | 0.93 × | 0.85 × |
-//! | 8 | 0.55 × | 0.92 × | 1.17 to 1.48 × | 0.97 × |
-//! | 32 | 0.69 × | 0.66 × | 1.91 and 1.93 × | 0.15 and 0.22 × |
-//! | 64 | 0.62 × | 0.65 × | 2.8 × and more | 0.13 and 0.46 × |
-//!
-//! A mux made 0.45 to 0.52 calls of its sockets for each reply in these runs, sends and receives together, where the others make 2. The
-//! median round trip of a lone caller was 7.1 µs by a mux and 6.6 µs by a connection of its own.
+//! <!-- rivals -->
+//! <!-- end of rivals -->
 //!
 //! What they say:
 //! - **Alone**, a mux is nearly a connection of one's own: one send, one receive, nobody in between, and half a microsecond of bookkeeping.

@@ -78,7 +78,8 @@ where
         self
     }
 
-    /// The longest message that a peer may send, in bytes. Default: 64 MiB; at least 64. A longer one costs the connection.
+    /// The longest message that a peer may send, in bytes. Default: 64 MiB; at least 64. A longer one costs the connection. A line's buffer
+    /// grows with what arrives, not with what is announced: to twice this at most. What a reply takes once it is decoded is the protocol's.
     pub fn max_reply(mut self, bytes: usize) -> Self {
         self.max_reply = bytes;
         self

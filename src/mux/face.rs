@@ -81,7 +81,8 @@ where
         self.call_timeout(self.shared.call_timeout, request)
     }
 
-    /// The same, waiting up to `limit`. What is shorter than 50 ms costs one system call more.
+    /// The same, waiting up to `limit`. What is shorter than 50 ms costs one system call more. Zero: the request is sent if that can be
+    /// done at once, and the reply is had only if it is there by then.
     ///
     /// # Errors
     /// As for [`call`](Mux::call).

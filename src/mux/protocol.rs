@@ -13,24 +13,27 @@ pub trait Protocol: Send + Sync + 'static {
     /// What is answered. Decoded on one thread, moved to the caller's.
     type Reply: Send + 'static;
 
-    /// Appends the request, as it is written, to `into`, which may hold others before it. Exactly one reply answers it.
+    /// Appends the request, as it is written, to `into`, which may hold others before it. Exactly one reply answers it: what breaks that
+    /// would give callers each other's replies, so it is the one promise that this trait cannot do without. A request of no bytes is
+    /// refused here.
     ///
     /// An `Err` refuses it, for whatever must not be sent on a shared connection; the caller gets it as the source of a
     /// [`CallErrorKind::Refused`](super::CallErrorKind::Refused), and nothing is sent.
     ///
-    /// Runs on the caller's thread, once a call.
+    /// Runs on the caller's thread, once a call. It may call this mux or another.
     fn encode(&self, request: &Self::Request, into: &mut Vec<u8>) -> Result<(), Box<dyn Error + Send + Sync>>;
 
     /// Reads one message at the beginning of `bytes`, which are never empty.
     ///
-    /// Runs on whichever caller's thread reads for all, once for each message, and once more for one that is not whole yet. Must not
-    /// block: all callers of the line wait.
+    /// Runs on whichever caller's thread reads for all, once for each message, and once more each time that as many bytes have come as
+    /// [`More`](Decoded::More) wanted of one that is not whole. Must not block: all callers of the line wait. A call of this mux is
+    /// refused here.
     fn decode(&self, bytes: &[u8]) -> Decoded<Self::Reply>;
 
     /// Is told of a message that answers nobody ([`Decoded::Push`]). The default drops it.
     ///
-    /// Runs on whichever caller's thread reads for all. Must not block. Nobody reads while nobody calls: a push is then heard of with the
-    /// next call.
+    /// Runs on whichever caller's thread reads for all. Must not block; a call of this mux is refused here. A panic is contained. Nobody
+    /// reads while nobody calls: a push is then heard of with the next call.
     fn on_push(&self, push: Self::Reply) {
         drop(push);
     }

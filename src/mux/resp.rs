@@ -54,7 +54,7 @@ impl Resp {
         Resp::default()
     }
 
-    /// Has `told` called with each push, on whichever caller's thread reads it. It must not block, and not call the same mux.
+    /// Has `told` called with each push, on whichever caller's thread reads it. It must not block; a call of the same mux is refused there.
     pub fn on_push(mut self, told: impl Fn(Value) + Send + Sync + 'static) -> Self {
         self.on_push = Some(Arc::new(told));
         self

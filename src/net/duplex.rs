@@ -37,8 +37,16 @@ use socket2::{SockRef, Socket};
 /// }
 /// ```
 ///
-/// TLS is not provided. One record layer serves both directions, so the halves of a TLS client would share a lock that must not be held
-/// while either blocks on the socket; a type that does so can be written against these traits, and needs no thread of its own.
+/// # TLS
+///
+/// Is not provided, though no thread of its own would be needed for it: rustls's connection does no I/O, so the halves could share it in
+/// a lock, receive and send outside of that, and hold it only while a record is opened or sealed. What stands against it is
+/// [`was_sent`](crate::mux::CallError::was_sent). A mux repeats what was not sent, and it knows what was by the bytes that the socket took.
+/// TLS takes a request, seals it, and may be left with a part of the record: whether the peer has got the beginning of it, or all of it
+/// but the last byte, is then known of records, not of requests. Nor does the reader leave the writer alone: what a key update makes
+/// it say goes out before the next request, by the half that writes. A type of your own that keeps these rules can be written against
+/// the traits below: seal a record for each `send`, tell of its last byte only once all of the record is on its way, and leave what the
+/// reader has to say to the next `send`. In front of a Redis with TLS, until then: a [`Pool`](crate::Pool), or a tunnel on the same host.
 pub trait Duplex {
     /// The half that is read.
     type Reader: ReadHalf;
