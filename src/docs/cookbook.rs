@@ -3,6 +3,7 @@
 //! - [A line protocol with a login](#a-line-protocol-with-a-login)
 //! - [A server that ends in good order](#a-server-that-ends-in-good-order)
 //! - [A retry that is safe](#a-retry-that-is-safe)
+//! - [TLS](#tls)
 //! - [A line for Prometheus](#a-line-for-prometheus)
 //! - [New credentials while the pool runs](#new-credentials-while-the-pool-runs)
 //! - [Failover: only the primary will do](#failover-only-the-primary-will-do)
@@ -196,6 +197,16 @@
 //! assert_eq!(&answer, b"x");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # TLS
+//!
+//! Feature `rustls`. The handshake is part of the dial, and has its deadline. Session tickets and new keys that a server sends to an idle
+//! stream are taken; its `close_notify` ends the stream. The crypto provider comes with your own dependency on `rustls`: its feature `ring`,
+//! say.
+//!
+#![doc = "```rust,ignore (run by the tests that have a provider)"]
+#![doc = include_str!("tls.txt")]
+#![doc = "```"]
 //!
 //! # A line for Prometheus
 //!

@@ -3,6 +3,14 @@
 
 #![allow(missing_docs, reason = "for the tests beside it, which show how all of it is used")]
 
+/// The cookbook's TLS, run here, where there are a provider and a certificate.
+///
+/// ```
+#[doc = include_str!("../../../src/docs/tls.txt")]
+/// ```
+#[cfg(doctest)]
+struct CookbookTls;
+
 pub mod matrix;
 pub mod proxy;
 pub mod scenario;
