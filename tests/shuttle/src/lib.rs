@@ -9,24 +9,24 @@
 
 extern crate loom as shuttle;
 
-#[path = "../../src/mux/line/mod.rs"]
+#[path = "../../../src/mux/line/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod line;
-#[path = "../../src/lockfree/mod.rs"]
+#[path = "../../../src/lockfree/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "no storm needs all that the crate needs")]
 mod lockfree;
-#[path = "../../src/sync.rs"]
+#[path = "../../../src/sync.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod sync;
 
 #[cfg(test)]
 mod explore;
 #[cfg(test)]
-#[path = "../../loom-tests/src/mux_rig.rs"]
+#[path = "../../../loom-tests/src/mux_rig.rs"]
 #[allow(dead_code, reason = "the models need more of it")]
 mod mux_rig;
 #[cfg(test)]
-#[path = "../../loom-tests/src/rig.rs"]
+#[path = "../../../loom-tests/src/rig.rs"]
 #[allow(dead_code, unused_imports, reason = "the models need more of it")]
 mod rig;
 
