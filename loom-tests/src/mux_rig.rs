@@ -147,6 +147,8 @@ impl Wire for World {
         }
         heard.extend(&bytes[..room]);
         state.answers.extend(&bytes[..room]);
+        // A lock of std's must not be held where threads switch.
+        drop((heard, all));
         to.bell.notify_all();
         Ok(room)
     }
