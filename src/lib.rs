@@ -80,7 +80,8 @@
 //! - The user's code never runs on a reactor, or under a lock of the pool.
 //!
 //! These are not claims alone: the lock-free bag of connections is model-checked (`loom-tests/`), each of its memory orderings
-//! and re-checks has a model that fails without it, and the README of `src/lockfree/` has the argument.
+//! and re-checks has a model that fails without it, and the README of `src/lockfree/` has the argument. What else is checked, how far, and
+//! what is not: [`verification`].
 //!
 //! # Limits
 //!
@@ -149,7 +150,7 @@ pub mod telemetry;
 mod watch;
 
 pub use builder::Builder;
-pub use docs::{cookbook, guide, own_manager, when_which};
+pub use docs::{cookbook, guide, own_manager, verification, when_which};
 pub use error::{BuildError, Cause, GetError, GetErrorKind, UseError};
 pub use lease::Lease;
 pub use manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};

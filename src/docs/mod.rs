@@ -3,4 +3,5 @@
 pub mod cookbook;
 pub mod guide;
 pub mod own_manager;
+pub mod verification;
 pub mod when_which;

@@ -1,0 +1,71 @@
+//! Verification: what is proved of this crate, by what, and how far; what is only tested; and what is not covered.
+//!
+//! None of this runs in a user's build. `cargo test` runs the models, the worlds and the kept corpora; the gate (`.ci/run`) and the long run
+//! before a release (`.ci/long`) run more of each.
+//!
+//! # What there is
+//!
+//! Counted from the files, by a test.
+//!
+//! | what | how many | where | how it is run |
+//! |---|---|---|---|
+//! | models of the bag and of a mux's line, by loom | 123 | `loom-tests/src/` | `cargo test -p loom-tests` |
+//! | mutations of what is modelled, each found by a model | 154 | `loom-tests/mutations/` | `loom-tests/mutations/run` |
+//! | mutations of the policy, met by the simulator | 18 | `loom-tests/worlds/` | `loom-tests/worlds/run` |
+//! | storms under random schedules, by shuttle | 3 | `shuttle-tests/src/` | `cargo test -p shuttle-tests` |
+//! | fuzz targets | 7 | `fuzz/fuzz_targets/` | `cargo +nightly fuzz run NAME` |
+//! | inputs kept of them | 253 | `tests/corpus/` | `cargo test --all-features corpus` |
+//!
+//! # The lock-free bag, and the line of a mux: proved within bounds
+//!
+//! The real files are compiled against [loom](https://docs.rs/loom), which runs every interleaving that the C11 memory model allows, up to
+//! a bound: two threads without one, three threads with at most three preemptions, four with two. So each memory ordering, each look
+//! before a sleep, each note against each removal is visited in all its orders at that size. A model proves nothing that it cannot lose: each
+//! is broken by at least one mutation, which takes out an ordering, a look or a step. The argument for sizes beyond is in
+//! `src/lockfree/README.md`, and is read by people only.
+//!
+//! Beyond that size the same files run under [shuttle](https://docs.rs/shuttle): six threads, three shards, four connections, all operations,
+//! half of the schedules random, half with few preemptions at random places (PCT). These are samples: they prove nothing, and are
+//! sequentially consistent, so they say nothing of orderings. A schedule that fails is printed, and `COREPOOL_SHUTTLE_REPLAY` runs it again.
+//! On one thread, the bag is compared with a simple twin after each operation that a fuzzer makes up (`bag_ops`).
+//!
+//! # The policy: simulated
+//!
+//! Dials and their pace, outages, the sweep, deadlines, farewells, retirements, pauses and drains have no models. They run in a simulator
+//! instead: the whole engine, unchanged, on a clock that is scripted and threads that take turns, against an endpoint that is up, slow,
+//! refuses, is a black hole, denies, or opens what is no good; connections die, pings and farewells hang, an owner changes everything while
+//! callers call. A seed decides all of it, and comes out the same each time. At every step it is checked that
+//! - no more is open, dialed or being closed than allowed, and an endpoint that is down is dialed at its pace;
+//! - no caller waits for three seconds, or is told of an outage, while nothing stands in its way;
+//! - no connection is lent to two, lent after its end, lent after it was retired, or opened by a manager that was replaced;
+//!
+//! and at the end that every count is what the world knows, every connection was closed once, and nothing is kept.
+//! `COREPOOL_SIM_SEEDS` and `COREPOOL_SIM_SECONDS` say how many worlds and how long; a fault ends the process with its seed, and
+//! `COREPOOL_SIM_SEED` runs that one. The fuzz target `pool_ops` chooses by its bytes instead.
+//!
+//! What passes between two doors (a lock, a look at the clock, a sleep) runs in one piece there, so a fault that needs two threads between
+//! two loads is not found. Nothing is watched there: a hang-up is told as the reactor would tell it, and the reactor itself, epoll, sockets
+//! and the cutting of calls are tested with real ones only.
+//!
+//! # What is only tested
+//!
+//! - **The whole, for long**: `cargo run --release --example soak -- --minutes 30`. All operations and all faults at random against peers in
+//!   the process. Each connection knows who has it, each answer its question; in between all comes to rest, and every permit, use and
+//!   connection is counted; resident memory, descriptors and threads are sampled.
+//! - **Storms** (`tests/storm.rs`, `tests/checker_storm/`), and each promise by a test of its name.
+//! - **Whatever peers say**: Redis's frames and pushes (`resp`, `peek`), what a mux reads (`mux_replies`), HTTP/1 in the example (`http1`),
+//!   each in any cuts; any combination of settings (`settings`).
+//! - **The clients**, in front of real servers (`tests/clients`). What TLS and PostgreSQL records mean is for their own crates to parse;
+//!   nothing of that is fuzzed here.
+//! - **Memory**: the address sanitizer with its leak check over the library's and some integration tests, and valgrind over the soak
+//!   (`.ci/long sanitizers`).
+//!
+//! # What is not covered
+//!
+//! - **Weakly ordered hardware.** All of this ran on x86-64. Orderings rest on the models, which are of C11, not of a processor.
+//! - **Load buffering**: loom does not run executions in which a load sees a store that comes after it in its own thread's cycle of
+//!   dependencies. None of the edges rests on one, which is an argument and no check.
+//! - **More cores than were there**: two. What goes wrong only with many (fairness, false sharing, very long stalls) was not seen.
+//! - **More threads or preemptions than the bounds** above, other than by samples.
+//! - **The kernel**: epoll's and TCP's behaviour is taken as documented, and as the tests meet it.
+#![forbid(unsafe_code)]
