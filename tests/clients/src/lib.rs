@@ -11,8 +11,10 @@
 #[cfg(doctest)]
 struct CookbookTls;
 
+pub mod identity;
 pub mod matrix;
 pub mod proxy;
+pub mod relays;
 pub mod scenario;
 pub mod server;
 pub mod servers;

@@ -57,6 +57,8 @@ struct Shared {
 struct State {
     fault: Fault,
     listening: bool,
+    /// Of connections up to this number nothing is passed on any more.
+    forgotten: u64,
     /// The two sockets of each open connection, the client's first.
     open: BTreeMap<u64, [TcpStream; 2]>,
 }
@@ -69,7 +71,7 @@ impl Proxy {
     pub fn new(upstream: u16) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let state = State { fault: Fault::None, listening: true, open: BTreeMap::new() };
+        let state = State { fault: Fault::None, listening: true, forgotten: 0, open: BTreeMap::new() };
         let shared = Arc::new(Shared {
             upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, upstream)),
             state: Mutex::new(state),
@@ -109,6 +111,12 @@ impl Proxy {
         crate::server::eventually("the proxy to listen, or not", || {
             TcpStream::connect(self.address).is_err() == refuse
         });
+    }
+
+    /// Forgets all that are open, as a NAT does: nothing is passed on, and neither end hears of it. Later ones are as usual.
+    pub fn forget(&self) {
+        let mut state = self.shared.state();
+        state.forgotten = self.accepted();
     }
 
     /// Ends all that are open.
@@ -209,17 +217,17 @@ impl Shared {
         let kept = both.map(|socket| socket.try_clone().unwrap());
         self.state().open.insert(number, kept);
         thread::scope(|scope| {
-            scope.spawn(|| self.pump(&client, &server, false));
-            self.pump(&server, &client, true);
+            scope.spawn(|| self.pump(number, &client, &server, false));
+            self.pump(number, &server, &client, true);
         });
         self.state().open.remove(&number);
     }
 
-    fn pump(&self, mut from: &TcpStream, to: &TcpStream, replies: bool) {
+    fn pump(&self, number: u64, mut from: &TcpStream, to: &TcpStream, replies: bool) {
         let mut bytes = [0; 16 * 1024];
         let _ = from.set_read_timeout(Some(Duration::from_millis(20)));
         loop {
-            while self.fault() == Fault::BlackHole && !self.ended.load(Ordering::SeqCst) {
+            while self.is_silent(number) && !self.ended.load(Ordering::SeqCst) {
                 thread::sleep(LOOK);
             }
             let length = match from.read(&mut bytes) {
@@ -233,7 +241,7 @@ impl Shared {
                 }
                 Err(_) => break,
             };
-            while self.fault() == Fault::BlackHole && !self.ended.load(Ordering::SeqCst) {
+            while self.is_silent(number) && !self.ended.load(Ordering::SeqCst) {
                 thread::sleep(LOOK);
             }
             if self.forward(to, &bytes[..length], replies).is_err() {
@@ -257,6 +265,12 @@ impl Shared {
             _ => {}
         }
         to.write_all(bytes)
+    }
+
+    fn is_silent(&self, number: u64) -> bool {
+        let state = self.state();
+        // One that was cut is not open any more, and ends.
+        state.fault == Fault::BlackHole || (number <= state.forgotten && state.open.contains_key(&number))
     }
 
     fn fault(&self) -> Fault {
@@ -342,6 +356,17 @@ mod tests {
         let mut heard = [0];
         client.read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"b");
+    }
+
+    #[test]
+    fn what_is_forgotten_says_nothing_and_a_new_connection_does() {
+        let proxy = proxied();
+        let old = client(&proxy);
+        assert_eq!(echo(&old, b"a").unwrap(), b"a");
+        proxy.forget();
+        assert_eq!(echo(&client(&proxy), b"b").unwrap(), b"b");
+        old.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert_eq!(echo(&old, b"c").unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -56,6 +56,12 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// The client's ports of the connections to it, of a TCP one.
+    pub fn ports(&self) -> Vec<u16> {
+        let ports = self.connected().into_iter().filter_map(|name| name.rsplit(':').next().map(str::to_owned));
+        ports.map(|port| u16::from_str_radix(&port, 16).unwrap()).collect()
+    }
+
     /// What names each connection to it that has heard of no end.
     pub fn connected(&self) -> BTreeSet<String> {
         let (table, remote, place, state, name) = match self {

@@ -118,6 +118,8 @@ pub struct Start {
 pub struct Server {
     start: Start,
     child: Option<Child>,
+    /// What ends it when it is dropped.
+    ended_by: Signal,
 }
 
 impl Server {
@@ -125,13 +127,24 @@ impl Server {
     pub fn start(how: impl Fn(u16) -> Start) -> Server {
         let mut last = String::new();
         for _ in 0..5 {
-            let mut server = Server { start: how(free_port()), child: None };
+            let mut server = Server { start: how(free_port()), child: None, ended_by: Signal::QUIT };
             match server.run() {
                 Ok(()) => return server,
                 Err(error) => last = format!("{error}\n{}", server.log()),
             }
         }
         panic!("the server does not start: {last}");
+    }
+
+    /// For one that SIGQUIT does not end.
+    pub fn ended_by(mut self, signal: Signal) -> Server {
+        self.ended_by = signal;
+        self
+    }
+
+    /// Sends it a signal, and goes on.
+    pub fn tell(&self, what: Signal) {
+        signal(self.child.as_ref().expect("it runs").id(), what);
     }
 
     pub fn port(&self) -> u16 {
@@ -208,7 +221,7 @@ impl Drop for Server {
         if thread::panicking() {
             eprintln!("{} said:\n{}", self.start.program.display(), self.log());
         }
-        self.stop(Signal::QUIT);
+        self.stop(self.ended_by);
     }
 }
 

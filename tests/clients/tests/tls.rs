@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use client_tests::identity::Identity;
 use client_tests::proxy::{Fault, Proxy};
 use client_tests::scenario::{Peer, assert_no_foreign, foreign_answers, killed_while_idle, patient};
 use client_tests::server::{AMPLE, eventually};
@@ -15,55 +16,9 @@ use corepool::clients::{TlsConn, TlsManager};
 use corepool::{CloseReason, Event, Opening, Pool, TcpManager};
 use rustix::net::{RecvFlags, recv};
 use rustix::process::Signal;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion, version,
-};
+use rustls::{ServerConnection, StreamOwned, SupportedProtocolVersion, version};
 
 const VERSIONS: [(&SupportedProtocolVersion, &str); 2] = [(&version::TLS12, "TLSv1.2"), (&version::TLS13, "TLSv1.3")];
-
-/// A certificate for `localhost`, that its clients trust.
-struct Identity {
-    certificate: CertificateDer<'static>,
-    certificate_pem: String,
-    key: Vec<u8>,
-    key_pem: String,
-}
-
-impl Identity {
-    fn new() -> Identity {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        Identity {
-            certificate: made.cert.der().clone(),
-            certificate_pem: made.cert.pem(),
-            key: made.signing_key.serialize_der(),
-            key_pem: made.signing_key.serialize_pem(),
-        }
-    }
-
-    fn client(&self, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
-        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
-    }
-
-    fn server(&self) -> Arc<ServerConfig> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.clone()));
-        Arc::new(builder.with_no_client_auth().with_single_cert(vec![self.certificate.clone()], key).unwrap())
-    }
-
-    fn manager(&self, port: u16, version: &'static SupportedProtocolVersion) -> TlsManager {
-        self.manager_over(TcpManager::new(format!("127.0.0.1:{port}")), version)
-    }
-
-    fn manager_over(&self, tcp: TcpManager, version: &'static SupportedProtocolVersion) -> TlsManager {
-        TlsManager::new(tcp, "localhost".try_into().unwrap(), self.client(version))
-    }
-}
 
 /// Redis's `ECHO`, by hand.
 fn ask(conn: &mut TlsConn, token: &str) -> io::Result<String> {

@@ -1,6 +1,8 @@
 //! What this process holds, and what a server holds of it.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What must be as before once a pool is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,18 @@ impl Census {
     pub fn take(port: u16) -> Census {
         let (connections, sessions) = ends(port);
         Census { descriptors: entries("/proc/self/fd"), threads: threads(), connections, sessions }
+    }
+
+    /// Waits until there is no more of anything than there was, and at most so long; what there is then.
+    pub fn settled(port: u16, before: &Census, within: Duration) -> Census {
+        let begun = Instant::now();
+        loop {
+            let now = Census::take(port);
+            if now.is_within(before) || begun.elapsed() > within {
+                return now;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Whether there is no more of anything than there was.

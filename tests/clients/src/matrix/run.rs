@@ -99,12 +99,7 @@ pub fn run(fault: &Fault<'_>, make: impl FnOnce() -> Box<dyn Subject>) -> Record
     let mut record = tell(fault, &*subject, &times, &uses);
     let ours = subject.is_ours();
     subject.end();
-    let (left, waits) = (Instant::now(), if ours { AMPLE } else { AMPLE / 10 });
-    let mut after = Census::take(fault.port);
-    while !after.is_within(&before) && left.elapsed() < waits {
-        thread::sleep(Duration::from_millis(5));
-        after = Census::take(fault.port);
-    }
+    let after = Census::settled(fault.port, &before, if ours { AMPLE } else { AMPLE / 10 });
     let more = |after: usize, before: usize| after.saturating_sub(before) as u64;
     record.leaked_connections = more(after.connections, before.connections);
     record.leaked_sessions = more(after.sessions, before.sessions);

@@ -4,7 +4,9 @@
 //! One scenario at a time, since descriptors and threads are counted. A test is a server, a row of the matrix a line that it prints.
 
 mod databases;
+mod network;
 mod redis_server;
+mod relays;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -19,7 +19,7 @@ fn echo(redis: &mut impl ConnectionLike, token: &str) -> RedisResult<String> {
     cmd("ECHO").arg(token).query(redis)
 }
 
-fn ask(redis: &mut RedisConnection, token: &str) -> RedisResult<String> {
+pub(crate) fn ask(redis: &mut RedisConnection, token: &str) -> RedisResult<String> {
     echo(redis, token)
 }
 
