@@ -330,7 +330,7 @@ fn a_server_with_too_many_clients_is_an_outage_with_its_own_words_and_ends() {
     let Some(server) = Redis::start_with(&["--maxclients", "1"]) else { return };
     let mut other = None;
     eventually("the only place is taken", || {
-        other = TcpStream::connect(server.address()).ok().filter(|mut stream| welcome(&mut &*stream).is_ok());
+        other = TcpStream::connect(server.address()).ok().filter(|stream| welcome(&mut &*stream).is_ok());
         other.is_some()
     });
     let manager = TcpManager::new(server.address()).with_login(|conn, _| welcome(conn));

@@ -190,6 +190,10 @@ impl Wire for World {
         "unasked"
     }
 
+    fn watches(&self) -> bool {
+        true
+    }
+
     fn stalled(&self, _since: u64) -> Option<&'static str> {
         None
     }

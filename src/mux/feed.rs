@@ -300,6 +300,10 @@ where
         Arc::new(Broken::Unasked)
     }
 
+    fn watches(&self) -> bool {
+        self.watchdog.is_some()
+    }
+
     fn stalled(&self, since: u64) -> Option<Cause> {
         let silent = clock::now().saturating_sub(since);
         let stalled = self.watchdog.is_some_and(|limit| silent >= limit);

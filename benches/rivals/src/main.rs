@@ -6,8 +6,8 @@
 //! CALLERS=32,64 ROUNDS=9 cargo run --release -p mux-rivals
 //! ```
 //!
-//! The ways are those of `benches/mux.rs`, and the `redis` crate's own multiplexed connection under tokio: its callers are tasks, as that
-//! is made for. All take turns in rounds of a third of a second; the table has medians of the rounds, and of each round's ratio.
+//! The ways are those of `benches/mux.rs`, and the `redis` crate's own multiplexed connection under tokio: once its callers are tasks, as it
+//! is made for, and once they are threads that block, as those of all other ways. All take turns in rounds of a third of a second; the table has medians of the rounds, and of each round's ratio.
 #[path = "../../mux/redis.rs"]
 mod redis_server;
 #[path = "../../mux/round.rs"]
@@ -34,8 +34,9 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/docs/when_whi
 const BEGIN: &str = "//! <!-- rivals -->\n";
 const END: &str = "//! <!-- end of rivals -->\n";
 
-/// The asynchronous way, and the one that is compared with it: both read with the same parser.
-const TASKS: &str = "redis crate, tokio";
+/// The asynchronous ways, and the one that is compared with them: all read with the same parser.
+const TASKS: &str = "tokio, tasks";
+const THREADS: &str = "tokio, threads";
 const OURS: &str = "mux, redis crate";
 
 fn main() {
@@ -65,6 +66,7 @@ fn measure(ways: &Ways, tasks: &Tasks, callers: usize, rounds: usize) -> Rounds 
     let of = |name: &'static str| Contender::with_figures(name, move || round(callers, || ways.caller(name)));
     let mut contenders: Vec<_> = Ways::NAMES.iter().map(|name| of(name)).collect();
     contenders.push(Contender::with_figures(TASKS, || tasks.round(callers)));
+    contenders.push(Contender::with_figures(THREADS, || round(callers, || tasks.blocking_caller())));
     interleave(rounds, contenders)
 }
 
@@ -77,9 +79,9 @@ fn head(rounds: usize) -> String {
         "{cores} cores, {model}, shared with `redis-server`; medians of {rounds} rounds. Written by\n\
          `cargo run --release -p mux-rivals -- --write`.\n\
          \n\
-         | callers | own connections: calls/s | p99.9, µs | pool of 4 | of 8 | mux | {OURS} | {TASKS} | p99.9: mux | tokio | \
-         mux to tokio |\n\
-         |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+         | callers | own connections: calls/s | p99.9, µs | pool of 4 | of 8 | mux | {OURS} | {TASKS} | {THREADS} | p99.9: mux | \
+         {TASKS} | {THREADS} | mux to {TASKS} | to {THREADS} |\n\
+         |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     )
 }
 
@@ -87,13 +89,13 @@ fn row(callers: usize, figures: &Rounds) -> String {
     let base = Ways::NAMES[0];
     let mut row = format!("| {callers} | {:.0} | {:.0} |", figures.median(base, 0), figures.median(base, TAIL));
     let ratio = |name, to, which| format!(" {:.2} × |", figures.ratio(name, to, which));
-    for name in Ways::NAMES[1..].iter().chain([&TASKS]) {
+    for name in Ways::NAMES[1..].iter().chain([&TASKS, &THREADS]) {
         row += &ratio(name, base, 0);
     }
-    for name in ["mux", TASKS] {
+    for name in ["mux", TASKS, THREADS] {
         row += &ratio(name, base, TAIL);
     }
-    row + &ratio(OURS, TASKS, 0) + "\n"
+    row + &ratio(OURS, TASKS, 0) + &ratio(OURS, THREADS, 0) + "\n"
 }
 
 /// Into the page, between the markers.

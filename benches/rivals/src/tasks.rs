@@ -1,4 +1,4 @@
-//! The `redis` crate's multiplexed connection: one for all callers, who are tasks of a tokio runtime with a thread a core.
+//! The `redis` crate's multiplexed connection: one for all callers, on a tokio runtime with a thread a core.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +22,12 @@ impl Tasks {
         let client = redis::Client::open(format!("redis://{address}")).expect("the address is one");
         let connection = runtime.block_on(client.get_multiplexed_async_connection()).expect("redis-server is there");
         Tasks { runtime, connection }
+    }
+
+    /// What a caller does that is a thread.
+    pub(crate) fn blocking_caller(&self) -> impl FnMut() + '_ {
+        let mut connection = self.connection.clone();
+        move || self.runtime.block_on(ask(&mut connection))
     }
 
     /// As `round::round`, with tasks.

@@ -38,7 +38,7 @@ pub(super) struct Desk<W: Wire> {
     pub(super) closed: bool,
     /// Threads that sleep for news of the line: for room, or for its end.
     pub(super) listening: usize,
-    /// When the line was last seen to get on.
+    /// When the line was last seen to get on, if it is watched.
     since: u64,
     pace: Pace,
     pub(super) tally: Tally,
@@ -96,7 +96,9 @@ impl<W: Wire> Desk<W> {
             }
             Phase::Leaving => {}
         }
-        if let Some(parts) = self.take_up() {
+        if matches!(self.phase, Phase::Leaving)
+            && let Some(parts) = self.take_up()
+        {
             return Job::GiveUp(parts);
         }
         if let Some(pen) = self.pen.take_if(|pen| pen.has_rest()) {
@@ -144,15 +146,17 @@ impl<W: Wire> Desk<W> {
     /// The batch goes to the pen, if that lies here with nothing left to write.
     fn begin_batch(&mut self, wire: &W) {
         let Some(pen) = self.pen.as_mut().filter(|pen| !pen.has_rest() && !self.batch.is_empty()) else { return };
-        let now = wire.now();
+        let now = (self.pace.is_due() || wire.watches()).then(|| wire.now());
         pen.bytes.clear();
         pen.bytes.shrink_to(BUFFER);
         pen.done = 0;
-        if self.order.sent() == 0 {
-            self.since = now;
-        }
+        let alone = self.order.sent() == 0;
         std::mem::swap(&mut pen.bytes, &mut self.batch);
         self.order.hand_over();
+        let Some(now) = now else { return };
+        if alone {
+            self.since = now;
+        }
         self.pace.sent(self.order.end() - 1, now);
     }
 
@@ -202,9 +206,11 @@ impl<W: Wire> Desk<W> {
             let stalled = self.order.is_watched().then(|| wire.stalled(self.since)).flatten();
             return stalled.map_or(Ok(()), Err);
         }
-        self.since = wire.now();
         let unasked = self.order.answer(replies, into);
-        self.pace.answered(self.order.begin(), self.since);
+        if wire.watches() || self.pace.awaits(self.order.begin()) {
+            self.since = wire.now();
+            self.pace.answered(self.order.begin(), self.since);
+        }
         self.tally.replies += (replies - unasked) as u64;
         if unasked == 0 { Ok(()) } else { Err(wire.unasked()) }
     }
@@ -215,6 +221,11 @@ impl<W: Wire> Desk<W> {
             self.tally.failed += 1;
             self.phase = Phase::Ending(cause);
         }
+    }
+
+    /// Whether a caller who has brought a half home may go on without a look round: nobody has to be told of anything.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.listening == 0 && !matches!(self.phase, Phase::Ending(_))
     }
 
     /// What is left of a failed connection, once both halves are here.

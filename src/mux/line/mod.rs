@@ -61,8 +61,13 @@ impl<W: Wire> Line<W> {
                         continue;
                     }
                     job => {
-                        let got_on = self.work(wire, desk, job, number, &place, time);
-                        desk = lock(&self.desk);
+                        let got_on = match self.work(wire, desk, job, number, &place, time) {
+                            Worked::Over(replies) => return (replies, Ok(())),
+                            Worked::Done(got_on, kept) => {
+                                desk = kept.unwrap_or_else(|| lock(&self.desk));
+                                got_on
+                            }
+                        };
                         if !got_on && time.left().is_none() {
                             return self.abandon(wire, desk, number, &place);
                         }
@@ -101,7 +106,7 @@ impl<W: Wire> Line<W> {
                     return Err(Lost::NoRoom);
                 }
                 (job, left) => {
-                    self.work(wire, desk, job, NOBODY, &Place::new(), time);
+                    drop(self.work(wire, desk, job, NOBODY, &Place::new(), time));
                     desk = lock(&self.desk);
                     // Once also without any time left: the replies of those in the way may be there, and nobody else has the time to look.
                     if left.is_none() && !desk.has_room(call.bytes.len(), self.limits) {
@@ -131,7 +136,7 @@ impl<W: Wire> Line<W> {
         }
     }
 
-    /// Does what is to be done, for all. False if that came to nothing.
+    /// Does what is to be done, for all.
     fn work(
         &self,
         wire: &W,
@@ -140,23 +145,27 @@ impl<W: Wire> Line<W> {
         number: u64,
         place: &Place<W::Reply, W::Cause>,
         time: &W::Time,
-    ) -> bool {
+    ) -> Worked<'_, W> {
         drop(desk);
         match job {
-            Job::Write(pen) => self.write(wire, pen, number, time),
+            Job::Write(pen) => {
+                let (whole, kept) = self.write(wire, pen, number, time);
+                Worked::Done(whole, kept)
+            }
             Job::Read(input, moment) => {
                 let look = if moment { Look::Moment } else { Look::Long };
                 self.read(wire, input, look, number, place, time)
             }
             Job::GiveUp(parts) => {
                 wire.give_up(parts, false);
-                true
+                Worked::Done(true, None)
             }
-            Job::Open | Job::Wait => true,
+            Job::Open | Job::Wait => Worked::Done(true, None),
         }
     }
 
-    fn write(&self, wire: &W, mut pen: Pen<W::Output>, number: u64, time: &W::Time) -> bool {
+    /// Whether everything is written now, and the desk, if there was no reason to leave it.
+    fn write(&self, wire: &W, mut pen: Pen<W::Output>, number: u64, time: &W::Time) -> (bool, Option<Desks<'_, W>>) {
         let look = if pen.full { Look::Moment } else { Look::AtOnce };
         let sent = wire.send(&mut pen.output, &pen.bytes[pen.done..], look, time);
         let written = *sent.as_ref().unwrap_or(&0);
@@ -172,8 +181,7 @@ impl<W: Wire> Line<W> {
             desk = lock(&self.desk);
         }
         desk.lay_down_pen(pen);
-        self.clear(wire, desk, number);
-        whole
+        (whole, self.clear(wire, desk, number))
     }
 
     fn read(
@@ -184,7 +192,7 @@ impl<W: Wire> Line<W> {
         number: u64,
         place: &Place<W::Reply, W::Cause>,
         time: &W::Time,
-    ) -> bool {
+    ) -> Worked<'_, W> {
         let mut round = place.take_round();
         let received = wire.receive(&mut input, &mut round.replies, look, time);
         let replies = round.replies.len();
@@ -205,25 +213,36 @@ impl<W: Wire> Line<W> {
         desk.lay_down_input(input);
         let pen = desk.held_back(wire);
         // The lead first, then the replies: whoever leads next is on the way while the others are woken.
-        self.clear(wire, desk, number);
+        drop(self.clear(wire, desk, number));
         if let Some(pen) = pen {
-            self.write(wire, pen, number, time);
+            drop(self.write(wire, pen, number, time));
         }
-        self.deliver(wire, &mut round);
+        let own = self.deliver(wire, &mut round, place);
         round.shrink();
         place.keep_round(round);
-        replies > 0
+        own.map_or(Worked::Done(replies > 0, None), Worked::Over)
     }
 
-    /// Takes a round of replies to their places.
-    fn deliver(&self, wire: &W, round: &mut Round<W::Reply, W::Cause>) {
+    /// Takes a round of replies to their places. Returns those of the caller who does it, if these are the last of them.
+    fn deliver(
+        &self,
+        wire: &W,
+        round: &mut Round<W::Reply, W::Cause>,
+        own: &Place<W::Reply, W::Cause>,
+    ) -> Option<Replies<W::Reply>> {
+        let mut finished = None;
         let mut replies = round.replies.drain(..);
         for Delivery { place, count, last } in round.deliveries.drain(..) {
+            if last && std::ptr::eq(&*place, own) {
+                finished = Some(own.finish(replies.by_ref().take(count)));
+                continue;
+            }
             if !place.put(replies.by_ref().take(count), last) {
                 replies.by_ref().take(count).for_each(|reply| wire.forget(reply));
             }
         }
         replies.for_each(|reply| wire.forget(reply));
+        finished
     }
 
     /// Takes the last replies of a round to their place, which is to get more.
@@ -238,14 +257,17 @@ impl<W: Wire> Line<W> {
     }
 
     /// One of the halves is home. Clears away what is left of a connection that has failed, and calls others to the desk if this caller
-    /// does
-    /// not come back to it.
-    fn clear(&self, wire: &W, desk: Desks<'_, W>, number: u64) {
-        if desk.order.has(number) {
-            self.leave_desk(wire, desk, NOBODY, false);
-        } else {
+    /// does not come back to it. Who comes back, and has nobody to tell of anything, is still there.
+    fn clear<'a>(&'a self, wire: &W, desk: Desks<'a, W>, number: u64) -> Option<Desks<'a, W>> {
+        if !desk.order.has(number) {
             self.leave_desk(wire, desk, number, true);
+            return None;
         }
+        if desk.is_quiet() {
+            return Some(desk);
+        }
+        self.leave_desk(wire, desk, NOBODY, false);
+        None
     }
 
     /// This caller goes: whoever has something to do here is called.
@@ -313,6 +335,14 @@ impl<W: Wire> Line<W> {
             desk.listening -= 1;
         }
     }
+}
+
+/// What came of a job.
+enum Worked<'a, W: Wire> {
+    /// This caller's call is over, and these are its replies.
+    Over(Replies<W::Reply>),
+    /// Whether it came to anything; and the desk, if there was no reason to leave it.
+    Done(bool, Option<Desks<'a, W>>),
 }
 
 type Desks<'a, W> = MutexGuard<'a, Desk<W>>;

@@ -76,8 +76,8 @@ impl<R, C> Order<R, C> {
     fn spare_place(&mut self) -> Arc<Place<R, C>> {
         for _ in 0..2 {
             let Some(mut place) = self.spare.pop_front() else { break };
-            if Arc::get_mut(&mut place).is_some() {
-                place.reset();
+            if let Some(own) = Arc::get_mut(&mut place) {
+                own.reset();
                 return place;
             }
             self.spare.push_back(place);

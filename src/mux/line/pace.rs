@@ -16,7 +16,11 @@ pub(super) struct Pace {
     /// The shortest one of this window.
     now: Option<u64>,
     trips: u32,
+    batches: u32,
 }
+
+/// One batch of so many is timed, beginning with the first: a look at the clock costs what a lock does.
+const SAMPLE: u32 = 8;
 
 /// Trips in a window.
 const WINDOW: u32 = 64;
@@ -25,6 +29,18 @@ const WINDOW: u32 = 64;
 const NEAR: u64 = 100_000;
 
 impl Pace {
+    /// A batch is about to be handed over. Whether it is to be timed.
+    pub(super) fn is_due(&mut self) -> bool {
+        let due = self.batches.is_multiple_of(SAMPLE);
+        self.batches = self.batches.wrapping_add(1);
+        due && self.timed.is_none()
+    }
+
+    /// Whether what is timed is answered, if the calls below this number are.
+    pub(super) fn awaits(&self, below: u64) -> bool {
+        self.timed.is_some_and(|(number, _)| number < below)
+    }
+
     /// Calls up to this number were handed over.
     pub(super) fn sent(&mut self, number: u64, at: u64) {
         if self.timed.is_none() {

@@ -4,7 +4,7 @@
 //! allocates nothing. Its lock is held for a few moves; nothing of a user's runs under it.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::sync::{Condvar, Mutex, lock, nap};
 
@@ -116,8 +116,8 @@ impl<R, C> Place<R, C> {
     }
 
     /// For another call. Nobody else has it.
-    pub(super) fn reset(&self) {
-        let mut state = lock(&self.state);
+    pub(super) fn reset(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         debug_assert!(state.replies.first.is_none(), "a place is left empty");
         (state.over, state.rung, state.abandoned) = (None, false, false);
     }
@@ -139,6 +139,13 @@ impl<R, C> Place<R, C> {
             self.bell.notify_one();
         }
         true
+    }
+
+    /// The last replies of its own caller, who has read them by itself, with those that were here.
+    pub(super) fn finish(&self, replies: impl Iterator<Item = R>) -> Replies<R> {
+        let mut state = lock(&self.state);
+        replies.for_each(|reply| state.replies.push(reply));
+        std::mem::replace(&mut state.replies, Replies::NONE)
     }
 
     /// A round that is empty.

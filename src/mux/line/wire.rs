@@ -68,6 +68,9 @@ pub(crate) trait Wire {
     /// Why a connection ends that has answered more than it was asked.
     fn unasked(&self) -> Self::Cause;
 
+    /// Whether anybody asks [`stalled`](Wire::stalled): else a line need not look at the clock.
+    fn watches(&self) -> bool;
+
     /// Whether a line that has been silent since `since`, as [`now`](Wire::now) told it, is to be given up, and why.
     fn stalled(&self, since: u64) -> Option<Self::Cause>;
 
