@@ -149,6 +149,33 @@ fn it_loads_its_numbers_move_and_an_outage_shows() {
     }
 }
 
+/// The longest time of a request that the page draws, in microseconds.
+fn longest(gateway: &Gateway) -> u64 {
+    let live: serde_json::Value = serde_json::from_str(&gateway.get("/live")).expect("it is JSON");
+    let samples = live["samples"].as_array().expect("samples");
+    samples.iter().filter_map(|sample| sample["p999"].as_u64()).max().unwrap_or_default()
+}
+
+#[test]
+fn a_request_that_waited_through_an_outage_took_as_long_as_it_did() {
+    let gateway = Gateway::start();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                let _ = gateway.ask("/kv/some");
+            }
+        });
+        gateway.backend.outage(Duration::from_millis(600)).expect("the port is still there");
+        let deadline = Instant::now() + HOPELESS;
+        while longest(&gateway) < 100_000 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(50));
+        }
+        done.store(true, Relaxed);
+    });
+    assert!(longest(&gateway) >= 100_000, "{} µs at most", longest(&gateway));
+}
+
 /// Name, labels and value of each line that is no comment, as Prometheus reads them.
 fn samples(page: &str) -> Vec<(&str, &str, f64)> {
     let lines = page.lines().filter(|line| !line.starts_with('#'));

@@ -16,6 +16,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// One minute of them.
 const SAMPLES: usize = 240;
 const EVENTS: usize = 12;
+const LONGEST_US: u64 = 60_000_000;
 
 /// Gathers what the page shows. Shared by the front's workers, the pool's observer and the sampler.
 #[derive(Debug)]
@@ -35,7 +36,9 @@ struct Past {
 
 impl Live {
     pub(crate) fn new() -> Arc<Self> {
-        let requests = Mutex::new(Histogram::new(3).expect("three digits are allowed"));
+        // With room for the longest: what is beyond it is recorded as if it were the most that there is room for.
+        let requests = Histogram::new_with_max(LONGEST_US, 3).expect("three digits up to a minute are within its limits");
+        let requests = Mutex::new(requests);
         Arc::new(Live { begun: Instant::now(), down: AtomicBool::new(false), requests, past: Mutex::default() })
     }
 

@@ -26,7 +26,7 @@
 //! | `softEvictConnections` | [`Pool::retire`]; only some of them, [`Pool::retire_where`] | `control_under_load::retire` |
 //! | `allowPoolSuspension`, `suspendPool`, `resumePool` | [`Pool::pause`], [`Pool::resume`]; always allowed, at no cost, and callers keep their deadlines | `rotation::a_pause_hands_out_nothing_and_takes_back_everything` |
 //! | `leakDetectionThreshold` | [`Builder::hold_limit`], from 10 ms, at no cost per checkout; [`Event::HoldExceeded`] names the thread, [`Event::HoldEnded`] says how long it was | `life::a_long_hold_is_told_of_once_by_the_name_of_its_thread` |
-//! | `metricRegistry`, `metricsTrackerFactory` | [`Pool::stats`] (its usage is [`Stats::holds`], sampled), [`Builder::observer`] | `stats::they_print_as_a_table` |
+//! | `metricRegistry`, `metricsTrackerFactory` | feature `metrics`, [`telemetry::install`](crate::telemetry::install); [`Pool::stats`] (its usage is [`Stats::holds`], sampled), [`Builder::observer`] | `stats::they_print_as_a_table` |
 //! | `healthCheckRegistry`, `healthCheckProperties` | [`Event::OutageBegan`], [`Event::OutageEnded`], [`GetErrorKind::Down`] | `observer::an_outage` |
 //! | `getIdleConnections`, `getActiveConnections`, `getTotalConnections`, `getThreadsAwaitingConnection` | [`Stats`]: `idle`, `leased`, `open`, `waiting` | `stats::states_and_counters_say_what_happened` |
 //! | `registerMbeans`, the setters of `HikariConfigMXBean` | [`Pool::reconfigure`], [`Pool::settings`] | `control_under_load::reconfigure` |
