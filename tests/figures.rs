@@ -39,5 +39,8 @@ fn the_badges_say_what_the_manifest_says() {
     let manifest = include_str!("../Cargo.toml");
     let rust = env!("CARGO_PKG_RUST_VERSION");
     assert!(README.contains(&format!("badge/rust-{rust}+-blue")) && README.contains(&format!("Rust {rust}. Licensed")));
-    assert!(manifest.contains("license = \"MIT OR Apache-2.0\"") && README.contains("badge/licence-MIT%20OR%20Apache--2.0-blue"));
+    assert!(
+        manifest.contains("license = \"MIT OR Apache-2.0\"")
+            && README.contains("badge/licence-MIT%20OR%20Apache--2.0-blue")
+    );
 }

@@ -9,7 +9,7 @@ mod resp_server;
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -215,6 +215,39 @@ fn the_terminal_shows_the_same() {
     assert!(output.status.success(), "{frame}{}", String::from_utf8_lossy(&output.stderr));
     assert!(frame.contains("gateway  4 of 8 open") && frame.contains("4 idle"), "{frame}");
     println!("{frame}");
+}
+
+#[test]
+fn the_terminal_shows_the_pool_of_a_server_that_has_the_feature_metrics() {
+    // As its exporter writes it, beside what else such a server measures.
+    const PAGE: &str = "# TYPE corepool_dials counter\ncorepool_dials{pool=\"orders\"} 7\n\n\
+        corepool_closed{pool=\"orders\",reason=\"peer_closed\"} 3\ndb_client_connection_max{pool=\"orders\"} 8\n\
+        db_client_connection_count{pool=\"orders\",state=\"idle\"} 5\nup 1\n\
+        http_requests_total{path=\"/a,b=\\\"c\\\"\",code=\"200\"} 12 1700000000000\nhttp_seconds_bucket{le=\"+Inf\"} 12\n";
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/metrics", listener.local_addr().expect("its address"));
+    let server = thread::spawn(move || {
+        for _ in 0..2 {
+            let mut peer = BufReader::new(listener.accept().expect("top asks").0);
+            let mut line = String::new();
+            while peer.read_line(&mut line).expect("a head") > 2 {
+                line.clear();
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", PAGE.len());
+            peer.get_mut().write_all((head + PAGE).as_bytes()).expect("top listens");
+        }
+    });
+    let output = example("top").args(["--once", "--interval", "10", &url]).output().expect("it starts");
+    let frame = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{frame}{}", String::from_utf8_lossy(&output.stderr));
+    server.join().expect("both were asked for");
+    let in_all = |title: &str| {
+        let line =
+            frame.lines().find(|line| line.trim().starts_with(title)).unwrap_or_else(|| panic!("{title}: {frame}"));
+        line.split_whitespace().rev().nth(2).map(str::to_owned)
+    };
+    assert!(frame.contains("orders  5 of 8 open"), "{frame}");
+    assert_eq!((in_all("dials"), in_all("closed: peer closed")), (Some("7".into()), Some("3".into())), "{frame}");
 }
 
 #[test]

@@ -37,7 +37,8 @@ struct Past {
 impl Live {
     pub(crate) fn new() -> Arc<Self> {
         // With room for the longest: what is beyond it is recorded as if it were the most that there is room for.
-        let requests = Histogram::new_with_max(LONGEST_US, 3).expect("three digits up to a minute are within its limits");
+        let requests =
+            Histogram::new_with_max(LONGEST_US, 3).expect("three digits up to a minute are within its limits");
         let requests = Mutex::new(requests);
         Arc::new(Live { begun: Instant::now(), down: AtomicBool::new(false), requests, past: Mutex::default() })
     }

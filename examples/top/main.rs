@@ -6,7 +6,27 @@
 //! ```
 //!
 //! The page is fetched again each second ([`scrape`]); what counts up is shown a second, since the time before ([`view`]). It knows the
-//! names that the gateway's `/metrics` uses, which are OpenTelemetry's where these have any.
+//! names that the gateway's `/metrics` uses, which are OpenTelemetry's where these have any, and with or without `_total` those of a
+//! server that has the feature `metrics`. What other series such a page has is passed over.
+//!
+//! So it looked two seconds after the gateway's outage (the second command, with `--once`):
+//!
+//! ```text
+//! gateway  8 of 8 open
+//!   █████████████████████████████████████████████████████▒▒▒▒▒▒▒
+//!   █ 7 used  ▒ 1 idle  ░ 0 opening  0 closing
+//!   0 callers wait
+//!
+//!   uses                         39686 /s  █
+//!     had to wait               4194.8 /s         33317 in all
+//!     timed out                    0.0 /s             0 in all
+//!     refused                      0.0 /s             0 in all
+//!   dials                          0.0 /s            23 in all
+//!     failed                       0.0 /s             7 in all
+//!   stolen by shard 0           1459.5 /s         17284 in all
+//!   stolen by shard 1           1164.8 /s         13354 in all
+//!   closed: peer closed            0.0 /s             8 in all
+//! ```
 #![forbid(unsafe_code)]
 
 mod scrape;

@@ -93,19 +93,42 @@ impl Scrape {
 
     /// `NAME{LABEL="VALUE",…} NUMBER`; what has no `pool` is somebody else's.
     fn add(&mut self, line: &str) -> Option<()> {
-        let (series, value) = line.rsplit_once(' ')?;
-        let value = value.parse().ok()?;
-        let Some((name, labels)) = series.split_once('{') else { return Some(()) };
+        let Some((name, mut rest)) = line.split_once('{') else { return Some(()) };
         let (mut pool, mut other) = (None, String::new());
-        // No value that this page knows has a comma in it.
-        for label in labels.strip_suffix('}')?.split(',').filter(|label| !label.is_empty()) {
-            let (key, value) = label.split_once('=')?;
-            let value = value.trim_matches('"').to_owned();
-            if key == "pool" { pool = Some(value) } else { other = value }
-        }
+        rest = loop {
+            rest = rest.trim_start_matches([',', ' ']);
+            if let Some(after) = rest.strip_prefix('}') {
+                break after;
+            }
+            let (key, quoted) = rest.split_once("=\"")?;
+            let (value, after) = unquote(quoted)?;
+            if key == "pool" {
+                pool = Some(value)
+            } else {
+                other = value
+            }
+            rest = after;
+        };
+        // A time may follow.
+        let value = rest.split_whitespace().next()?.parse().ok()?;
         if let Some(pool) = pool {
+            // Some exporters add that to a counter's name, and some do not.
+            let name = name.strip_suffix("_total").unwrap_or(name);
             self.pools.entry(pool).or_default().series.insert((name.to_owned(), other), value);
         }
         Some(())
     }
+}
+
+/// A label's value up to its quote, and what follows.
+fn unquote(text: &str) -> Option<(String, &str)> {
+    let (mut value, mut chars) = (String::new(), text.char_indices());
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => value.push(chars.next()?.1),
+            other => value.push(other),
+        }
+    }
+    None
 }

@@ -53,7 +53,7 @@ impl View {
         let waiting = now.value("db_client_connection_pending_requests", "");
         writeln!(out, "  {waiting} callers wait\n")?;
 
-        let uses = rate("corepool_leases_total", "");
+        let uses = rate("corepool_leases", "");
         let past = self.past.entry(name.to_owned()).or_default();
         past.push_back(uses);
         if past.len() > WIDTH {
@@ -61,21 +61,21 @@ impl View {
         }
         writeln!(out, "  {:<22}{uses:>12.0} /s  {}", "uses", sparks(past))?;
         for (title, series) in [
-            ("  had to wait", "corepool_waited_total"),
-            ("  timed out", "db_client_connection_timeouts_total"),
-            ("  refused", "corepool_refused_total"),
-            ("dials", "corepool_dials_total"),
-            ("  failed", "corepool_dials_failed_total"),
+            ("  had to wait", "corepool_waited"),
+            ("  timed out", "db_client_connection_timeouts"),
+            ("  refused", "corepool_refused"),
+            ("dials", "corepool_dials"),
+            ("  failed", "corepool_dials_failed"),
         ] {
             writeln!(out, "  {title:<22}{:>12.1} /s  {:>12} in all", rate(series, ""), now.value(series, ""))?;
         }
-        for (shard, stolen) in now.all("corepool_stolen_total") {
+        for (shard, stolen) in now.all("corepool_stolen") {
             let title = format!("stolen by shard {shard}");
-            writeln!(out, "  {title:<22}{:>12.1} /s  {stolen:>12} in all", rate("corepool_stolen_total", shard))?;
+            writeln!(out, "  {title:<22}{:>12.1} /s  {stolen:>12} in all", rate("corepool_stolen", shard))?;
         }
-        for (reason, closed) in now.all("corepool_closed_total").filter(|(_, closed)| *closed > 0.0) {
+        for (reason, closed) in now.all("corepool_closed").filter(|(_, closed)| *closed > 0.0) {
             let title = format!("closed: {}", reason.replace('_', " "));
-            writeln!(out, "  {title:<22}{:>12.1} /s  {closed:>12} in all", rate("corepool_closed_total", reason))?;
+            writeln!(out, "  {title:<22}{:>12.1} /s  {closed:>12} in all", rate("corepool_closed", reason))?;
         }
         writeln!(out)
     }

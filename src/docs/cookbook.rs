@@ -210,7 +210,8 @@
 //!
 //! # A line for Prometheus
 //!
-//! [`Pool::stats`] is a snapshot; its counters only grow, so a scraper makes rates of them.
+//! [`Pool::stats`] is a snapshot; its counters only grow, so a scraper makes rates of them. All of it at once, for any exporter: feature
+//! `metrics`, [`telemetry::install`](crate::telemetry::install).
 //!
 //! ```
 //! use std::fmt::Write;

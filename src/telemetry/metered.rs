@@ -39,6 +39,9 @@ use crate::stats::WaitTimes;
 /// | `corepool.stolen`, by `shard` | counter | uses of that shard's callers that another shard served |
 /// | `corepool.down` | gauge | 1 during an outage |
 ///
+/// With the crate `metrics-exporter-prometheus`, say, `let page = PrometheusBuilder::new().install_recorder()?` comes before the first
+/// pool, and `page.render()` after [`update`], where `/metrics` is served. The example `top` shows such a page in the terminal.
+///
 /// ```
 /// # use corepool::*;
 /// # struct Numbers;
