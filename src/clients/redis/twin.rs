@@ -76,11 +76,11 @@ pub fn peek(bytes: &[u8]) {
     } else if rest_is_push && said.first() == Some(&b'>') {
         // Refused although it looks like pushes: then one of them is none for the scan or the parser.
         let (lengths, malformed) = frames(&[], said);
-        let parsed = lengths.iter().scan(0, |at, length| {
+        let mut parsed = lengths.iter().scan(0, |at, length| {
             *at += length;
             Some(parse_redis_value(&said[*at - length..*at]).is_ok())
         });
-        assert!(malformed || !parsed.fold(true, |all, one| all && one), "refused with {}", said.escape_ascii());
+        assert!(malformed || !parsed.all(|one| one), "refused with {}", said.escape_ascii());
     }
 }
 
