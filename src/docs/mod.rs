@@ -1,6 +1,7 @@
 //! Pages that are only documentation.
 
 pub mod cookbook;
+pub mod faults;
 pub mod guide;
 pub mod own_manager;
 pub mod verification;

@@ -17,6 +17,7 @@ pub struct Identity {
 }
 
 impl Identity {
+    #[expect(clippy::new_without_default, reason = "no two are equal, which a default would promise")]
     pub fn new() -> Identity {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         Identity {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub mod census;
 pub mod kind;
+pub mod page;
 pub mod record;
 pub mod run;
 pub mod subject;
