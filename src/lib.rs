@@ -30,6 +30,9 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! From here: the [`guide`] to sizes, and for those who come from r2d2, deadpool, bb8, HikariCP, pgx or NimblePool; a [`cookbook`]; how to
+//! write [a manager of your own](own_manager); [when a mux, when a pool](when_which).
+//!
 //! # When to use it
 //!
 //! In a server whose worker threads block: it keeps connections (or anything that one thread uses at a time: a child process, a file)
