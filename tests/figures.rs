@@ -1,6 +1,8 @@
 //! The README's figures are those of `benches/RESULTS.md`, which the report writes.
 
 use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
 
 const README: &str = include_str!("../README.md");
 const RESULTS: &str = include_str!("../benches/RESULTS.md");
@@ -43,4 +45,35 @@ fn the_badges_say_what_the_manifest_says() {
         manifest.contains("license = \"MIT OR Apache-2.0\"")
             && README.contains("badge/licence-MIT%20OR%20Apache--2.0-blue")
     );
+}
+
+/// What was measured, by its look: a number with a fraction or with thousands, and a unit of time. Round ones are settings, or say how
+/// much something takes at all.
+fn measured_in(text: &str) -> Vec<&str> {
+    let with_unit = ["ns", "µs", "ms"].into_iter().flat_map(|unit| text.match_indices(unit));
+    let before =
+        with_unit.filter_map(|(at, _)| text[..at].strip_suffix(' ')).filter_map(|text| text.split(' ').next_back());
+    before.filter(|word| word.contains(['.', ',']) && numbers(word).next() == Some(*word)).collect()
+}
+
+#[test]
+fn a_page_of_the_docs_has_no_figure_that_is_not_in_the_results() {
+    assert_eq!(measured_in("in 7.1 µs, or 1,082 ns; after 5 ms, 3 ns, and version 1.88"), ["1,082", "7.1"]);
+    let measured: HashSet<&str> = numbers(RESULTS).collect();
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let pages = ["docs", "docs/guide"].map(|folder| fs::read_dir(src.join(folder)).expect("it is there"));
+    let pages = pages.into_iter().flatten().map(|page| page.expect("it can be read").path());
+    let mut read = 0;
+    for page in pages.filter(|page| page.is_file()).chain([src.join("lib.rs")]) {
+        let text = fs::read_to_string(&page).expect("it is text");
+        // What a report writes there itself is its own.
+        let written = text
+            .split_once("<!-- rivals -->")
+            .and_then(|(before, rest)| Some(before.to_owned() + rest.split_once("<!-- end of rivals -->")?.1));
+        for figure in measured_in(written.as_ref().unwrap_or(&text)) {
+            assert!(measured.contains(figure), "{figure}, in {}, is not in the results", page.display());
+        }
+        read += 1;
+    }
+    assert!(read > 10, "only {read} pages");
 }
