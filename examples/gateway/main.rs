@@ -1,5 +1,5 @@
-//! An HTTP gateway to a key-value store, on a pool or a mux: `GET /kv/KEY`, `PUT /kv/KEY`; for people `GET /` and `GET /stats`, for Prometheus
-//! `GET /metrics`.
+//! An HTTP gateway to a key-value store, on a pool or a mux: `GET /kv/KEY`, `PUT /kv/KEY`; for people `GET /` and `GET /stats`, for
+//! Prometheus `GET /metrics`.
 //!
 //! ```text
 //! cargo run --release --example gateway            # ten seconds of load on itself, with an outage half way
@@ -10,9 +10,9 @@
 //!
 //! The store speaks Redis: by default a small server inside this process ([`resp_server`]), with `--backend` a real one. The HTTP
 //! front ([`front`]) serves each client on a blocking worker thread; the workers share fewer connections than they are, through
-//! one [`Pool`], or with `--mode mux` one connection a core ([`store`]). The load ([`load`]) comes over real HTTP connections, and half way the backend goes away for 300 ms. What the
-//! clients saw is counted by when it happened ([`outage`], [`tally`]): a request may fail from the cut until 400 ms after the
-//! backend is back, and at no other time, or the exit status is 1.
+//! one [`Pool`], or with `--mode mux` one connection a core ([`store`]). The load ([`load`]) comes over real HTTP connections, and half
+//! way the backend goes away for 300 ms. What the clients saw is counted by when it happened ([`outage`], [`tally`]): a request may
+//! fail from the cut until 400 ms after the backend is back, and at no other time, or the exit status is 1.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -55,8 +55,8 @@ pub trait Duplex {
 
     /// Both halves. The connection itself is not used while they exist, and closed after.
     ///
-    /// Runs on a caller's thread, once for a connection. Should not block. An `Err` or a panic costs the connection, and that caller is told
-    /// ([`Down`](crate::mux::CallErrorKind::Down)); the next one has another opened.
+    /// Runs on a caller's thread, once for a connection. Should not block. An `Err` or a panic costs the connection, and that caller is
+    /// told ([`Down`](crate::mux::CallErrorKind::Down)); the next one has another opened.
     fn halves(&mut self) -> io::Result<(Self::Reader, Self::Writer)>;
 }
 

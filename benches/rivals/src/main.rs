@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The ways are those of `benches/mux.rs`, and the `redis` crate's own multiplexed connection under tokio: once its callers are tasks, as it
-//! is made for, and once they are threads that block, as those of all other ways. All take turns in rounds of a third of a second; the table has medians of the rounds, and of each round's ratio.
+//! is made for, and once they are threads that block, as those of all other ways. All take turns in rounds of a third of a second; the
+//! table has medians of the rounds, and of each round's ratio.
 #[path = "../../mux/redis.rs"]
 mod redis_server;
 #[path = "../../mux/round.rs"]
@@ -50,12 +51,13 @@ fn main() {
         eprint!("{row}");
         text += &row;
     }
+    let (calls, gain) = (ways.socket_calls(), ways.pipeline_gain(rounds));
     // Writing to a String does not fail.
-    let _ =
-        write!(text, "\nA mux made {:.2} calls of its sockets for each reply in these rounds, ", ways.socket_calls());
-    let _ = writeln!(text, "sends and receives together, where a connection of one's own makes 2. A lone caller");
-    let gain = ways.pipeline_gain(rounds);
-    let _ = writeln!(text, "gets {gain:.0} times as many requests answered by a `pipeline` of 100 as by single calls.");
+    let _ = writeln!(
+        text,
+        "\nA mux made {calls:.2} calls of its sockets for each reply in all of these rounds, sends and receives together; a connection\n\
+         of one's own makes 2. A lone caller gets {gain:.0} times as many requests answered by a `pipeline` of 100 as by single calls."
+    );
     print!("{text}");
     if std::env::args().any(|argument| argument == "--write") {
         write(&text);
@@ -79,8 +81,8 @@ fn head(rounds: usize) -> String {
         "{cores} cores, {model}, shared with `redis-server`; medians of {rounds} rounds. Written by\n\
          `cargo run --release -p mux-rivals -- --write`.\n\
          \n\
-         | callers | own connections: calls/s | p99.9, µs | pool of 4 | of 8 | mux | {OURS} | {TASKS} | {THREADS} | p99.9: mux | \
-         {TASKS} | {THREADS} | mux to {TASKS} | to {THREADS} |\n\
+         | callers | own: calls/s | p99.9, µs | pool of 4 | of 8 | mux | its RESP | tasks | threads | p99.9: mux | tasks | threads | \
+         mux to tasks | threads |\n\
          |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     )
 }
