@@ -16,7 +16,7 @@ use corepool::clients::{TlsConn, TlsManager};
 use corepool::{CloseReason, Event, Opening, Pool, TcpManager};
 use rustix::net::{RecvFlags, recv};
 use rustix::process::Signal;
-use rustls::{ServerConnection, StreamOwned, SupportedProtocolVersion, version};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion, version};
 
 const VERSIONS: [(&SupportedProtocolVersion, &str); 2] = [(&version::TLS12, "TLSv1.2"), (&version::TLS13, "TLSv1.3")];
 
