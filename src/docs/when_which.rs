@@ -31,8 +31,8 @@
 //! these, since all three read with one parser.
 //!
 //! <!-- rivals -->
-//! 2 cores, Intel(R) Xeon(R) Processor, shared with `redis-server`; medians of 5 rounds. Written by
-//! `cargo run --release -p mux-rivals -- --write`.
+//! 2 cores, Intel(R) Xeon(R) Processor, shared with `redis-server`; medians of 5 rounds. Measured by
+//! `cargo run --release -p mux-rivals`, which `-- --write` puts here.
 //!
 //! | callers | own: calls/s | p99.9, µs | pool of 4 | of 8 | mux | its RESP | tasks | threads | p99.9: mux | tasks | threads | mux to tasks | threads |
 //! |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
@@ -51,7 +51,8 @@
 //! <!-- end of rivals -->
 //!
 //! The machine is a virtual one that had more to do than this: its figures differ from run to run by a fifth, those of the tail by far
-//! more. The rows up to 4 callers are of a run before the others, in whose beginning it was too busy.
+//! more. The rows up to 4 callers, and the pipeline, are of a run before the others, in whose beginning it was too busy; since that
+//! run a lone call has become shorter by a fifth of its instructions.
 //!
 //! What they say:
 //! - **Alone**, a mux costs about a tenth: one send, one receive, nobody in between, but half a microsecond of bookkeeping, and a receive

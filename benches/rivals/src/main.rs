@@ -78,8 +78,8 @@ fn head(rounds: usize) -> String {
     let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
     let model = model.trim_start_matches([' ', '\t', ':']);
     format!(
-        "{cores} cores, {model}, shared with `redis-server`; medians of {rounds} rounds. Written by\n\
-         `cargo run --release -p mux-rivals -- --write`.\n\
+        "{cores} cores, {model}, shared with `redis-server`; medians of {rounds} rounds. Measured by\n\
+         `cargo run --release -p mux-rivals`, which `-- --write` puts here.\n\
          \n\
          | callers | own: calls/s | p99.9, µs | pool of 4 | of 8 | mux | its RESP | tasks | threads | p99.9: mux | tasks | threads | \
          mux to tasks | threads |\n\
