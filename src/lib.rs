@@ -153,7 +153,7 @@ pub mod telemetry;
 mod watch;
 
 pub use builder::Builder;
-pub use docs::{cookbook, faults, guide, own_manager, verification, when_which};
+pub use docs::{beyond, cookbook, faults, guide, own_manager, verification, when_which};
 pub use error::{BuildError, Cause, GetError, GetErrorKind, UseError};
 pub use lease::Lease;
 pub use manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};

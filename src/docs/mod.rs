@@ -1,5 +1,6 @@
 //! Pages that are only documentation.
 
+pub mod beyond;
 pub mod cookbook;
 pub mod faults;
 pub mod guide;

@@ -11,6 +11,7 @@
 #[cfg(doctest)]
 struct CookbookTls;
 
+pub mod cluster;
 pub mod identity;
 pub mod matrix;
 pub mod proxy;

@@ -60,7 +60,16 @@ impl Redis {
 
     /// A connection beside the pool's, for looking and for killing.
     pub fn admin(&self) -> redis::Connection {
-        redis::Client::open(format!("redis+unix://{}", self.unix_path())).unwrap().get_connection().unwrap()
+        let client = redis::Client::open(format!("redis+unix://{}", self.unix_path())).unwrap();
+        let begun = std::time::Instant::now();
+        loop {
+            match client.get_connection() {
+                Ok(connection) => return connection,
+                // It listens on TCP first, and there somewhat later.
+                Err(error) if begun.elapsed() > crate::server::AMPLE => panic!("{error}"),
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        }
     }
 
     /// The same, where a password is required, unless it is empty.

@@ -3,6 +3,7 @@
 //! Dead connections lent, answers that went to another user, and what is left behind are asserted, of this pool; times are recorded only.
 //! One scenario at a time, since descriptors and threads are counted. A test is a server, a row of the matrix a line that it prints.
 
+mod cluster;
 mod databases;
 mod network;
 mod redis_server;

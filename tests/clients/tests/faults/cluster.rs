@@ -1,0 +1,59 @@
+//! A Redis Cluster of three nodes, by a `PoolMap` with a pool for each.
+
+use client_tests::cluster::{Cluster, Router, slot_of};
+use redis::{RedisResult, cmd};
+
+use crate::alone;
+
+fn set(router: &Router, key: &str, value: u64) -> RedisResult<()> {
+    router.query(key, cmd("SET").arg(key).arg(value))
+}
+
+#[test]
+fn redis_cluster_by_a_pool_for_each_node() {
+    let _alone = alone();
+    let Some(cluster) = Cluster::start() else { return };
+    let router = Router::new(&cluster.nodes[1].server.address()).unwrap();
+    let keys: Vec<String> = (0..300).map(|number| format!("key-{number}")).collect();
+    let all_are_there = || {
+        for (number, key) in (0..).zip(&keys) {
+            assert_eq!(router.query::<u64>(key, cmd("GET").arg(key)).unwrap(), number);
+        }
+    };
+    (0..).zip(&keys).for_each(|(number, key)| set(&router, key, number).unwrap());
+    all_are_there();
+
+    // A slot goes to another node, key by key, as an operator does it. Where it comes from and goes to, by their names.
+    let slot = slot_of(keys[0].as_bytes());
+    let of_key = |node: usize| -> RedisResult<u64> {
+        let mut admin = cluster.nodes[node].admin();
+        cmd("CLUSTER").arg("COUNTKEYSINSLOT").arg(slot).query(&mut admin)
+    };
+    let from = (0..3).find(|node| of_key(*node).unwrap() > 0).unwrap();
+    let to = (from + 1) % 3;
+    let names = [from, to]
+        .map(|node| -> String { cmd("CLUSTER").arg("MYID").query(&mut cluster.nodes[node].admin()).unwrap() });
+    let set_slot = |node: usize, how: &str, other: &str| {
+        let mut admin = cluster.nodes[node].admin();
+        let () = cmd("CLUSTER").arg("SETSLOT").arg(slot).arg(how).arg(other).query(&mut admin).unwrap();
+    };
+    set_slot(to, "IMPORTING", &names[0]);
+    set_slot(from, "MIGRATING", &names[1]);
+    let port = cluster.nodes[to].server.port();
+    let mut admin = cluster.nodes[from].admin();
+    let () = cmd("MIGRATE").arg("127.0.0.1").arg(port).arg(&keys[0]).arg(0).arg(5_000).query(&mut admin).unwrap();
+    // ASK: the key is there, the slot is not yet.
+    all_are_there();
+    [to, from].into_iter().for_each(|node| set_slot(node, "NODE", &names[1]));
+    // MOVED.
+    all_are_there();
+
+    // A node's connections end while they are idle: nobody meets one.
+    cluster.nodes.iter().for_each(|node| node.kill_all());
+    client_tests::server::eventually("the kernel to know", || {
+        let open = cluster.nodes.iter().map(|node| client_tests::scenario::Peer::Tcp(node.server.port()).connected());
+        open.map(|connections| connections.len()).sum::<usize>() <= 3
+    });
+    all_are_there();
+    assert!(router.dials(&cluster.nodes) <= 9, "{} dials", router.dials(&cluster.nodes));
+}
