@@ -60,6 +60,18 @@
 //! - **Memory**: the address sanitizer with its leak check over the library's and some integration tests, and valgrind over the soak
 //!   (`.ci/long sanitizers`).
 //!
+//! # The last long runs
+//!
+//! On a virtual machine of two cores that had much other work to do; each figure is what the command printed.
+//!
+//! - The soak, 30 minutes: 2,034,312,905 leases of what is nothing, 8,921,718 over sockets, 690,663 connections opened, 110,852 faults of peers,
+//!   13,328 drains, 2,908 leases forgotten. No connection had two owners, no answer was somebody else's, no caller was left asleep (one wait
+//!   outlasted its time on a machine that stood still), the books balanced at each of 322 rests. Descriptors and threads were flat; resident
+//!   memory was 7.0 MiB on average in the second third and 7.5 MiB in the last, of which nothing is lost as valgrind has it.
+//! - The simulator: 4,000 worlds of a minute without a fault, in 94 s.
+//! - The storms: 100,000 schedules of each.
+//! - The fuzz targets found, in a minute each, two places at which a bare line's end from a peer made a parser of Redis's protocol panic.
+//!
 //! # What is not covered
 //!
 //! - **Weakly ordered hardware.** All of this ran on x86-64. Orderings rest on the models, which are of C11, not of a processor.

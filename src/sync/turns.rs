@@ -169,8 +169,8 @@ impl Stage {
             if let Some(job) = state.actors[me].job.take() {
                 fastrand::seed(state.choices.word());
                 drop(state);
-                if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    self.fail("a thread has panicked");
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+                    self.fail(&format!("a thread has panicked: {}", message(&*payload)));
                 }
                 state = self.lock();
             }
@@ -180,6 +180,11 @@ impl Stage {
         drop(state);
         HERE.set(None);
     }
+}
+
+fn message(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("of no text")
 }
 
 impl State {
@@ -206,7 +211,7 @@ pub(crate) fn simulate<R>(name: &str, begin: u64, choices: Choices, driver: impl
     HERE.set(Some((Arc::clone(&stage), 0)));
     let result = match catch_unwind(AssertUnwindSafe(driver)) {
         Ok(result) => result,
-        Err(_) => stage.fail("its driver has panicked"),
+        Err(payload) => stage.fail(&format!("its driver has panicked: {}", message(&*payload))),
     };
     let begun = stage.lock().now;
     while stage.lock().actors[1..].iter().any(|actor| !actor.idle) {
