@@ -95,7 +95,7 @@ impl Owner {
         assert!(stats.opened <= gone + 8 + CAPACITY as u64, "connections are lost\n{stats}");
         // While it is down, four dials a second in the end; the first of them may come in a burst of all that were under way.
         let (mood, since) = world.mood();
-        let (now, window) = (clock::now(), 5_000 * MS);
+        let (now, window) = (clock::now(), 1_500 * MS);
         if matches!(mood, Mood::Refuses | Mood::Denies | Mood::Stillborn) && now.saturating_sub(since) > 2 * window {
             let dials = world.dials_since(now - window);
             // A pause is drawn from the upper half of its length, and demand has it end after 250 ms.
@@ -103,7 +103,7 @@ impl Owner {
             let most = (window / shortest) as usize + 8;
             assert!(
                 dials <= most || self.changed > now - 2 * window,
-                "{dials} dials in 5 s while it is {mood:?}\n{stats}\n{settings:?}"
+                "{dials} dials in 1.5 s while it is {mood:?}\n{stats}\n{settings:?}"
             );
         }
     }
