@@ -46,7 +46,7 @@ fn the_page_counts_what_there_is() {
         with_extension("loom-tests/worlds", "patch"),
         "mutations of the policy"
     );
-    assert_eq!(said("storms under random"), tests("shuttle-tests/src"), "storms");
+    assert_eq!(said("storms under random"), tests("tests/shuttle/src"), "storms");
     assert_eq!(said("fuzz targets"), with_extension("fuzz/fuzz_targets", "rs"), "fuzz targets");
     assert_eq!(said("inputs kept"), files(&root().join("tests/corpus")).len(), "kept inputs");
 }
