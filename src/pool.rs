@@ -169,7 +169,8 @@ impl<M: Manager> Pool<M> {
     }
 
     /// The pool in numbers. Takes the lock of those who wait, and reads every slot: for a metrics page, not for each request, and
-    /// not in a tight loop, which would keep those who wait from their lock.
+    /// not in a tight loop, which would keep those who wait from their lock. Cheap enough for each second: `telemetry`'s page says how long
+    /// it takes with 10,000 connections.
     pub fn stats(&self) -> Stats {
         self.engine.stats()
     }
