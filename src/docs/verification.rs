@@ -11,7 +11,7 @@
 //! |---|---|---|---|
 //! | models of the bag and of a mux's line, by loom | 123 | `loom-tests/src/` | `cargo test -p loom-tests` |
 //! | mutations of what is modelled, each found by a model | 153 | `loom-tests/mutations/` | `loom-tests/mutations/run` |
-//! | mutations of the policy, met by the simulator | 18 | `loom-tests/worlds/` | `loom-tests/worlds/run` |
+//! | mutations of the policy, each found by a world | 7 | `loom-tests/worlds/` | `loom-tests/worlds/run` |
 //! | storms under random schedules, by shuttle | 3 | `tests/shuttle/src/` | `cargo test -p shuttle-tests` |
 //! | fuzz targets | 7 | `fuzz/fuzz_targets/` | `cargo +nightly fuzz run NAME` |
 //! | inputs kept of them | 256 | `tests/corpus/` | `cargo test --all-features corpus` |
