@@ -1,6 +1,7 @@
 //! The examples of diesel's and r2d2_sqlite's own documentation, with this pool in the place of r2d2's: what is another line is marked.
 
 #![allow(missing_docs, reason = "what the table macro writes")]
+#![allow(clippy::all, reason = "other people's examples, as they are")]
 
 use std::path::PathBuf;
 use std::thread;
