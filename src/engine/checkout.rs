@@ -32,6 +32,8 @@ enum Unlent {
     Noted(Claim),
     /// The manager does not let the caller have it.
     Withheld(Claim, Withheld),
+    /// Nothing: it is this caller's, and its use is to be timed.
+    Sampled(Claim),
 }
 
 impl<M: Manager> Engine<M> {
@@ -50,6 +52,7 @@ impl<M: Manager> Engine<M> {
                 Ok((claim, slot)) => return Ok(Hit { claim, slot, place }),
                 Err(Unlent::Noted(claim)) => self.check_out_noted(claim, patience),
                 Err(Unlent::Withheld(claim, withheld)) => self.check_out_withheld(claim, withheld, patience),
+                Err(Unlent::Sampled(claim)) => Ok(self.sample(claim)),
             },
         };
         match checked_out {
@@ -70,10 +73,8 @@ impl<M: Manager> Engine<M> {
             Err(withheld) => Err(Unlent::Withheld(claim, withheld)),
             // Noted while the manager was asked: its word is void.
             Ok(()) if slot.notes().is_withheld() => Err(Unlent::Noted(claim)),
-            Ok(()) => {
-                self.begin_use(&claim, slot);
-                Ok((claim, slot))
-            }
+            Ok(()) if self.begin_use(&claim, slot) => Err(Unlent::Sampled(claim)),
+            Ok(()) => Ok((claim, slot)),
         }
     }
 
@@ -101,6 +102,7 @@ impl<M: Manager> Engine<M> {
             Ok((claim, _)) => Ok(claim),
             Err(Unlent::Noted(claim)) => self.check_out_noted(claim, patience),
             Err(Unlent::Withheld(claim, withheld)) => self.check_out_withheld(claim, withheld, patience),
+            Err(Unlent::Sampled(claim)) => Ok(self.sample(claim)),
         }
     }
 
@@ -121,10 +123,8 @@ impl<M: Manager> Engine<M> {
             Err(withheld) => self.check_out_withheld(claim, withheld, patience),
             // Noted while it was looked at.
             Ok(()) if slot.notes().is_withheld() => self.check_out_slow(Some(claim), patience),
-            Ok(()) => {
-                self.begin_use(&claim, slot);
-                Ok(claim)
-            }
+            Ok(()) if self.begin_use(&claim, slot) => Ok(self.sample(claim)),
+            Ok(()) => Ok(claim),
         }
     }
 
@@ -196,12 +196,29 @@ impl<M: Manager> Engine<M> {
     /// that has moved to another core since steals it from there, and from then on it is at home here.
     #[inline(always)]
     pub(crate) fn check_in(&self, hit: Hit<'_, M>, how: Outcome) {
+        let Hit { claim, slot, place } = hit;
+        if self.end_use(&claim, slot) {
+            self.check_in_sampled(claim, how);
+        } else {
+            self.check_in_ended(Hit { claim, slot, place }, how);
+        }
+    }
+
+    #[inline(always)]
+    fn check_in_ended(&self, hit: Hit<'_, M>, how: Outcome) {
         let Hit { mut claim, slot, place } = hit;
-        self.end_use(&claim, slot);
         match slot.resident_mut(&mut claim).judge_return(how) {
             Ok(()) => self.check_in_judged(Hit { claim, slot, place }),
             Err(unfit) => self.check_in_unfit(claim, unfit),
         }
+    }
+
+    /// A use that was timed has ended. Given the claim alone: all of a hit would go through memory, on the short way too.
+    #[cold]
+    #[inline(never)]
+    fn check_in_sampled(&self, claim: Claim, how: Outcome) {
+        self.holds.end(claim.slot().index());
+        self.check_in_ended(self.hit(claim), how);
     }
 
     /// The same from a lease, which may come back on another thread than it was taken on.
@@ -229,19 +246,20 @@ impl<M: Manager> Engine<M> {
     #[inline(never)]
     pub(crate) fn check_in_failed(&self, hit: Hit<'_, M>, error: &dyn Any) {
         let Hit { mut claim, slot, place } = hit;
-        self.end_use(&claim, slot);
+        if self.end_use(&claim, slot) {
+            self.holds.end(claim.slot().index());
+        }
         match slot.resident_mut(&mut claim).judge_error(error) {
             Ok(()) => self.check_in_judged(Hit { claim, slot, place }),
             Err(unfit) => self.check_in_unfit(claim, unfit),
         }
     }
 
+    /// A use has ended. True: it was timed.
     #[inline(always)]
-    fn end_use(&self, claim: &Claim, slot: &Slot<Resident<M>>) {
+    fn end_use(&self, claim: &Claim, slot: &Slot<Resident<M>>) -> bool {
         probes::put(self.number(), claim.shard(), claim.slot().index());
-        if slot.end_use(claim) {
-            self.holds.end(claim.slot().index());
-        }
+        slot.end_use(claim)
     }
 
     #[inline(always)]

@@ -77,8 +77,7 @@ impl<M: Manager> Engine<M> {
                     self.bag.clear(&claim, Notes::FRESH);
                     self.perform_all(self.dialing.proven(&self.bag, &self.live.settings()));
                 }
-                self.begin_use(&claim, slot);
-                Taken::Fit(claim)
+                Taken::Fit(if self.begin_use(&claim, slot) { self.sample(claim) } else { claim })
             }
         }
     }
@@ -145,13 +144,20 @@ impl<M: Manager> Engine<M> {
         }
     }
 
-    /// A caller has it.
+    /// A caller has it. True: its use is to be timed.
     #[inline(always)]
-    pub(super) fn begin_use(&self, claim: &Claim, slot: &Slot<Resident<M>>) {
+    pub(super) fn begin_use(&self, claim: &Claim, slot: &Slot<Resident<M>>) -> bool {
         probes::get(self.number(), claim.shard(), claim.slot().index());
-        if slot.begin_use(claim) {
-            self.holds.begin(claim.slot().index());
-        }
+        slot.begin_use(claim)
+    }
+
+    /// The use of it begins, and is timed. Ends the short way, as the end of such a use does: a call in the middle of it would keep
+    /// whatever lives across it in saved registers.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn sample(&self, claim: Claim) -> Claim {
+        self.holds.begin(claim.slot().index());
+        claim
     }
 
     /// The manager does not let the caller have it.
