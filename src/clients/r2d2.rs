@@ -103,6 +103,9 @@ impl<M: ManageConnection> R2d2Manager<M> {
     /// connection: those that the server reported, such as a duplicate key. Default: none. May be called for several types.
     ///
     /// `|error: &postgres::Error| error.as_db_error().is_some()`, for instance. A timeout is never harmless: the answer is still to come.
+    ///
+    /// After such an error a watched connection is asked by `is_valid` at once, on the caller's thread: a client may tell an error before it
+    /// has read the end of the reply, which would else lie in the socket at the next checkout, and cost the connection.
     pub fn harmless_errors<E: 'static>(mut self, is_harmless: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.harmless.push(Box::new(move |error| error.downcast_ref().is_some_and(&is_harmless)));
         self
@@ -176,9 +179,15 @@ impl<M: ManageConnection> R2d2Manager<M> {
         self.is_valid(connection).map_or_else(Verdict::discard, |()| Verdict::Keep)
     }
 
-    fn failed(&self, connection: &mut M::Connection, error: &dyn Any) -> Verdict {
+    fn failed(&self, connection: &mut M::Connection, error: &dyn Any, is_watched: bool) -> Verdict {
         let harmless = self.harmless.iter().any(|is_harmless| is_harmless(error));
-        self.returned(connection, if harmless { Outcome::Done } else { Outcome::Failed })
+        let verdict = self.returned(connection, if harmless { Outcome::Done } else { Outcome::Failed });
+        if !is_watched || !matches!(verdict, Verdict::Keep) {
+            return verdict;
+        }
+        // A client may tell an error before it has read all that came with it. What is still to come would be taken for bytes that nobody
+        // has asked for; a round trip has the client read it.
+        self.is_valid(connection).map_or(Verdict::Discard, |()| Verdict::Keep)
     }
 
     fn returned(&self, connection: &mut M::Connection, how: Outcome) -> Verdict {
@@ -217,7 +226,7 @@ impl<M: ManageConnection> Manager for R2d2Manager<M> {
     }
 
     fn on_error(&self, connection: &mut M::Connection, error: &dyn Any) -> Verdict {
-        self.failed(connection, error)
+        self.failed(connection, error, self.name.is_some())
     }
 
     fn on_return(&self, connection: &mut M::Connection, how: Outcome) -> Verdict {
@@ -266,7 +275,7 @@ impl<M: ManageConnection> Manager for WatchedR2d2Manager<M> {
     }
 
     fn on_error(&self, connection: &mut Self::Connection, error: &dyn Any) -> Verdict {
-        self.bridge.failed(connection, error)
+        self.bridge.failed(connection, error, true)
     }
 
     fn on_return(&self, connection: &mut Self::Connection, how: Outcome) -> Verdict {

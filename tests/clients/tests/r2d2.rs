@@ -4,9 +4,10 @@ use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use client_tests::proxy::Proxy;
+use client_tests::proxy::{Fault, Proxy};
 use client_tests::scenario::{Peer, assert_no_foreign, foreign_answers, killed_while_idle, patient};
 use client_tests::server::{AMPLE, eventually};
 use client_tests::servers::{Postgres, Redis};
@@ -109,6 +110,27 @@ fn a_duplicate_key_costs_no_connection_if_it_is_said_to_be_harmless() {
         assert!(Watched::is_watched(&pool.get().unwrap()));
         assert_eq!(proxy.accepted() == 1, harmless, "{} dials", proxy.accepted());
     }
+}
+
+#[test]
+fn what_comes_after_a_harmless_error_is_not_found_at_the_next_checkout() {
+    let Some(server) = Postgres::start(&[]) else { return };
+    server.admin().batch_execute("create table t (id bigint primary key); insert into t values (0)").unwrap();
+    let proxy = Proxy::new(server.server.port());
+    let mut config = server.config_at("127.0.0.1", proxy.port());
+    let nonce = UserTimeout::new();
+    config.tcp_user_timeout(nonce.value());
+    let bridge = R2d2Manager::new(PostgresManager { config });
+    let bridge = bridge.harmless_errors(|error: &postgres::Error| error.as_db_error().is_some());
+    let pool = Pool::builder(bridge.find_socket(move |_| nonce.find(None))).max_size(1).build().unwrap();
+    proxy.set(Fault::Trickle);
+    for _ in 0..3 {
+        let inserted = pool.with(|client| client.execute("insert into t values (0)", &[]));
+        assert!(matches!(inserted, Err(UseError::Use(_))), "{inserted:?}");
+        // So that what was on its way has come.
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(proxy.accepted(), 1, "dials");
 }
 
 #[test]
@@ -259,7 +281,7 @@ fn a_connection_that_rests_is_asked() {
     let pool = builder.validate_after(Some(Duration::from_millis(20))).build().unwrap();
     told.0.is_invalid.store(true, Ordering::SeqCst);
     eventually("it to have rested, and another one to be lent", || {
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
         pool.get().is_ok_and(|connection| *connection >= 1)
     });
 }
