@@ -175,6 +175,11 @@ pub use watch::stream::Stream;
 #[path = "lockfree/twin/mod.rs"]
 pub mod twin;
 
+/// What fuzzing has found.
+#[cfg(all(test, not(corepool_loom)))]
+#[path = "../tests/support/kept.rs"]
+mod kept;
+
 /// The engine in a world of its own, for the fuzz target and long runs.
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

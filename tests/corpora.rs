@@ -4,26 +4,22 @@
 
 #[path = "twins/http1.rs"]
 mod http1;
+#[path = "support/kept.rs"]
+mod kept;
 #[allow(dead_code, reason = "nothing is asked through a pool here")]
 #[path = "../examples/http1/response.rs"]
 mod response;
 #[path = "twins/settings.rs"]
 mod settings;
 
-fn kept(name: &str) -> Vec<Vec<u8>> {
-    let folder = format!("{}/tests/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-    let files = std::fs::read_dir(&folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
-    let files: Vec<_> = files.collect();
-    assert!(files.len() >= 16, "{} files are kept in {folder}", files.len());
-    files
-}
+use kept::kept;
 
 #[test]
 fn any_settings_are_built_or_named() {
-    kept("settings").iter().for_each(|bytes| settings::settings(bytes));
+    kept("settings", 16).iter().for_each(|bytes| settings::settings(bytes));
 }
 
 #[test]
 fn an_answer_is_read_the_same_in_any_cuts() {
-    kept("http1").iter().for_each(|bytes| http1::http1(bytes));
+    kept("http1", 16).iter().for_each(|bytes| http1::http1(bytes));
 }

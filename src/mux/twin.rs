@@ -103,14 +103,11 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kept::kept;
 
     #[test]
     fn the_kept_corpus_is_read_the_same_in_any_cuts() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/mux_replies");
-        let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
-        let files: Vec<_> = files.collect();
-        assert!(files.len() >= 16, "{} files are kept in {folder}", files.len());
-        files.iter().for_each(|bytes| mux_replies(bytes));
+        kept("mux_replies", 16).iter().for_each(|bytes| mux_replies(bytes));
     }
 
     #[test]

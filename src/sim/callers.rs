@@ -1,5 +1,6 @@
 //! A simulation's callers: each thinks, asks for a connection, uses it, and gives it back in one way or another.
 #![forbid(unsafe_code)]
+// SeqCst, throughout: the threads take turns, and what is shared hangs on no ordering.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -51,6 +51,7 @@ fn live(name: &str, mut choices: Choices, seconds: u64) -> Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kept::kept;
 
     fn from_environment(name: &str, usual: u64) -> u64 {
         std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))
@@ -85,10 +86,6 @@ mod tests {
 
     #[test]
     fn the_kept_corpus_of_worlds_balances() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/pool_ops");
-        let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
-        let files: Vec<_> = files.collect();
-        assert!(files.len() >= 16, "{} files are kept in {folder}", files.len());
-        files.iter().for_each(|bytes| pool_ops(bytes));
+        kept("pool_ops", 16).iter().for_each(|bytes| pool_ops(bytes));
     }
 }

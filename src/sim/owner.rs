@@ -1,5 +1,6 @@
 //! A simulation's owner: builds the pool, plays what happens to it, and looks at the books at every step.
 #![forbid(unsafe_code)]
+// SeqCst, throughout: the threads take turns, and what is shared hangs on no ordering.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -103,22 +103,15 @@ fn pushes(said: &[u8]) -> (Vec<Value>, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn kept(name: &str) -> Vec<Vec<u8>> {
-        let folder = format!("{}/tests/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-        let files = std::fs::read_dir(&folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
-        let files: Vec<_> = files.collect();
-        assert!(files.len() >= 16, "{} files are kept in {folder}", files.len());
-        files
-    }
+    use crate::kept::kept;
 
     #[test]
     fn the_kept_corpus_of_frames_is_read_the_same_in_any_cuts() {
-        kept("resp").iter().for_each(|bytes| resp(bytes));
+        kept("resp", 16).iter().for_each(|bytes| resp(bytes));
     }
 
     #[test]
     fn the_kept_corpus_of_what_waits_idly_is_judged_rightly() {
-        kept("peek").iter().for_each(|bytes| peek(bytes));
+        kept("peek", 16).iter().for_each(|bytes| peek(bytes));
     }
 }

@@ -32,14 +32,11 @@ pub fn bag_ops(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::bag_ops;
+    use crate::kept::kept;
 
     #[test]
     fn the_kept_corpus_finds_no_difference() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/bag_ops");
-        let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
-        let files: Vec<_> = files.collect();
-        assert!(files.len() >= 24, "{} files are kept in {folder}", files.len());
-        files.iter().for_each(|bytes| bag_ops(bytes));
+        kept("bag_ops", 24).iter().for_each(|bytes| bag_ops(bytes));
     }
 
     #[test]
