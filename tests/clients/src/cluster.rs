@@ -14,6 +14,8 @@ use crate::servers::Redis;
 const SLOTS: usize = 16_384;
 /// A request is sent on at most so often; a cluster that is being changed needs one or two.
 const REDIRECTIONS: usize = 5;
+/// Connections to a node.
+pub const MAX_SIZE: usize = 8;
 
 /// Three nodes of a test's own.
 #[derive(Debug)]
@@ -23,6 +25,29 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Option<Cluster> {
+        let cli = find("redis-cli")?;
+        let mut said = String::new();
+        for _ in 0..5 {
+            let nodes = Cluster::nodes()?;
+            let addresses = nodes.iter().map(|node| node.server.address());
+            let mut create = Command::new(&cli);
+            let made = create.args(["--cluster", "create"]).args(addresses).arg("--cluster-yes").output().unwrap();
+            if made.status.success() {
+                for node in &nodes {
+                    eventually("a node to know its cluster", || {
+                        let info: String = cmd("CLUSTER").arg("INFO").query(&mut node.admin()).unwrap();
+                        info.contains("cluster_state:ok")
+                    });
+                }
+                return Some(Cluster { nodes });
+            }
+            // On a busy machine the nodes may not have met in its time.
+            said = String::from_utf8_lossy(&made.stdout).into_owned();
+        }
+        panic!("no cluster was made: {said}");
+    }
+
+    fn nodes() -> Option<Vec<Redis>> {
         let mut nodes: Vec<Redis> = Vec::new();
         while nodes.len() < 3 {
             let node = Redis::start(&["--cluster-enabled", "yes"])?;
@@ -31,17 +56,7 @@ impl Cluster {
                 nodes.push(node);
             }
         }
-        let addresses = nodes.iter().map(|node| node.server.address());
-        let mut create = Command::new(find("redis-cli")?);
-        let made = create.args(["--cluster", "create"]).args(addresses).arg("--cluster-yes").output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-        for node in &nodes {
-            eventually("a node to know its cluster", || {
-                let info: String = cmd("CLUSTER").arg("INFO").query(&mut node.admin()).unwrap();
-                info.contains("cluster_state:ok")
-            });
-        }
-        Some(Cluster { nodes })
+        Some(nodes)
     }
 }
 
@@ -59,7 +74,7 @@ impl Router {
         let pools = PoolMap::with_idle_limit(
             |node: &String| {
                 let manager = RedisManager::new(format!("redis://{node}")).expect("host:port is an address");
-                Pool::builder(manager).max_size(8).opening(Opening::Lazy)
+                Pool::builder(manager).max_size(MAX_SIZE).opening(Opening::Lazy)
             },
             std::time::Duration::from_secs(60),
         );

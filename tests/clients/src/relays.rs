@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::server::{Scratch, Server, Start, User, find};
+use crate::server::{Scratch, Server, Start, User, eventually, find};
 
 /// A server that a file configures, whose text depends on its port.
 fn configured(
@@ -59,7 +59,8 @@ impl Nginx {
 #[derive(Debug)]
 pub struct Haproxy {
     pub server: Server,
-    scratch: Scratch,
+    socket: String,
+    _scratch: Scratch,
 }
 
 impl Haproxy {
@@ -80,12 +81,14 @@ impl Haproxy {
                  backend b\n{servers}"
             )
         });
-        Some(Haproxy { server, scratch })
+        // It listens before its socket has its name.
+        eventually("its socket", || UnixStream::connect(&socket).is_ok());
+        Some(Haproxy { server, socket, _scratch: scratch })
     }
 
     /// What an operator says over its socket.
     pub fn say(&self, command: &str) -> String {
-        let mut socket = UnixStream::connect(self.scratch.join("s")).unwrap();
+        let mut socket = UnixStream::connect(&self.socket).unwrap();
         writeln!(socket, "{command}").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();

@@ -133,7 +133,7 @@ fn suffer(fault: &Fault<'_>, subject: &dyn Subject) -> (Times, Vec<Use>) {
         let (begun, before) = (Instant::now(), subject.dials());
         let connected = Peer::Tcp(fault.port).connected();
         (fault.begin)();
-        if fault.meets == Meets::Idle {
+        if fault.meets == Meets::Idle || fault.dead_are_known {
             let peer = Peer::Tcp(fault.port);
             eventually("the kernel to know", || connected.is_disjoint(&peer.connected()));
         }
