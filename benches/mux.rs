@@ -33,13 +33,12 @@ fn main() {
         table(&ways, callers, rounds);
     }
     println!("a pipeline of 100 to as many single calls, of one caller: {:.1} x", ways.pipeline_gain(rounds));
-    println!("mux, all rounds: {:.2} socket calls a reply", ways.socket_calls());
 }
 
 fn table(ways: &Ways, callers: usize, rounds: usize) {
     let names = Ways::NAMES;
     let contender = |name: &'static str| Contender::with_figures(name, move || round(callers, || ways.caller(name)));
-    let figures = interleave(rounds, names.iter().map(|name| contender(name)).collect());
+    let (calls, figures) = ways.socket_calls(|| interleave(rounds, names.iter().map(|name| contender(name)).collect()));
     println!("{callers} callers, medians of {rounds} rounds");
     print!("  {:<26}", "");
     COLUMNS.iter().for_each(|column| print!("{column:>12}"));
@@ -49,4 +48,5 @@ fn table(ways: &Ways, callers: usize, rounds: usize) {
         (0..COLUMNS.len()).for_each(|which| print!("{:>12.1}", figures.median(name, which)));
         println!("{:>12.2}{:>12.2}", figures.ratio(name, names[0], 0), figures.ratio(name, names[0], TAIL));
     }
+    println!("  mux: {calls:.2} socket calls a reply");
 }

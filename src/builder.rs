@@ -213,9 +213,9 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// How long a connection may lie idle before it is closed, as long as more than `min_idle` are idle and more
-    /// than `min_open` are open. Default: 10 min; at
-    /// least 10 ms; `None`: for ever. Measured by a sweep, so it may be late by a second or half of the time, whichever is less.
+    /// How long a connection may lie idle before it is closed, as long as more than `min_idle` are idle and more than `min_open` are open.
+    /// Default: 10 min; at least 10 ms; `None`: for ever. Measured by a sweep, so it may be late by a second or half of the time, whichever
+    /// is less.
     pub fn idle_timeout(mut self, idle: Option<Duration>) -> Self {
         self.settings.idle_timeout = idle;
         self

@@ -36,8 +36,8 @@
 //! # When to use it
 //!
 //! In a server whose worker threads block: it keeps connections (or anything that one thread uses at a time: a child process, a file)
-//! ready, hands out one in some ten nanoseconds, and notices by itself when one dies. It is for Linux
-//! (epoll) on 64-bit targets; elsewhere it does not compile, and the first error says so.
+//! ready, hands out one in some ten nanoseconds, and notices by itself when one dies. It is for Linux (epoll) on 64-bit targets; elsewhere
+//! it does not compile, and the first error says so.
 //!
 //! Not in async code, where a lease must not be held across an await; not where a connection is opened per request by design. Callers of a
 //! protocol that answers in order, such as Redis, may share one connection: a [`mux`] is that, on top of a pool.

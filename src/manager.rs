@@ -94,11 +94,11 @@ pub trait Manager: Send + Sync + 'static {
     /// Asks an idle connection for a sign of life; `Err` closes it. The default asks nothing and says `Ok`, and the pool
     /// knows that there is none (so a ping of your own should not end in a call of the default).
     ///
-    /// Runs on a background thread every `ping_interval` that the connection lies idle, a few at a time, and may block for
-    /// `ping_timeout`; then its watched sockets are shut down under it. Resets neither its idle time nor its age. With
+    /// Runs on a background thread every `ping_interval` that the connection lies idle, a few at a time, and may block for `ping_timeout`;
+    /// then its watched sockets are shut down under it. Resets neither its idle time nor its age. With
     /// [`validate_after`](crate::Builder::validate_after) it also runs on the caller's thread, before
-    /// [`on_checkout`](Manager::on_checkout), for a connection that has lain idle for so long; and so it
-    /// does for one that is suspect ([`suspect_after`](crate::Builder::suspect_after)).
+    /// [`on_checkout`](Manager::on_checkout), for a connection that has lain idle for so long; and so it does for one that is suspect
+    /// ([`suspect_after`](crate::Builder::suspect_after)).
     fn ping(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
         let _ = connection;
         ASKED_NOTHING.set(true);

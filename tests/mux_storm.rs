@@ -1,6 +1,5 @@
 //! A storm: sixteen callers, while connections are hung up on, reset and retired, and callers go before their time. Every call ends once,
-//! and no
-//! reply reaches another caller: each carries a token that its reply must echo.
+//! and no reply reaches another caller: each carries a token that its reply must echo.
 //!
 //! `COREPOOL_STORM_SECS` overrides its length: 5 s by default.
 

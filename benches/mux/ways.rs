@@ -103,10 +103,13 @@ impl Ways {
         }
     }
 
-    /// Sends and receives of the mux for each of its replies, so far.
-    pub(crate) fn socket_calls(&self) -> f64 {
-        let total = self.mux.stats().total();
-        (total.sends + total.receives) as f64 / total.replies.max(1) as f64
+    /// Sends and receives of the mux for each of its replies while `during` ran, and what that has made.
+    pub(crate) fn socket_calls<T>(&self, during: impl FnOnce() -> T) -> (f64, T) {
+        let before = self.mux.stats().total();
+        let made = during();
+        let after = self.mux.stats().total();
+        let calls = (after.sends + after.receives) - (before.sends + before.receives);
+        (calls as f64 / (after.replies - before.replies).max(1) as f64, made)
     }
 
     /// How many times as many requests a lone caller gets answered by pipelines of 100.

@@ -8,8 +8,7 @@
 //! ```
 //!
 //! The same callers send one command after another, in rounds of each way, whose order changes: what else the machine does meanwhile hits
-//! all of
-//! them. Each command carries a word that its answer must repeat, so an answer that belongs to another caller is noticed.
+//! all of them. Each command carries a word that its answer must repeat, so an answer that belongs to another caller is noticed.
 #![forbid(unsafe_code)]
 
 mod ways;

@@ -7,8 +7,7 @@ use crate::mux_rig::{Got, Mux};
 use crate::rig::{Patience::Endless, three_threads, two_threads};
 
 /// Without it one of two callers sleeps for ever, or gets the other's reply: whoever reads for both passes the lead on, or takes the
-/// other's
-/// reply to its place.
+/// other's reply to its place.
 #[test]
 fn two_callers_share_a_connection() {
     two_threads(|| {
@@ -61,8 +60,7 @@ fn replies_come_one_at_a_time() {
 }
 
 /// Without it the replies of one call change places: a leader that has read the first of them is overtaken by the next leader, on the way
-/// to
-/// the caller (R2).
+/// to the caller (R2).
 #[test]
 fn the_replies_of_a_pipeline_keep_their_order() {
     three_threads(|| {

@@ -9,8 +9,7 @@ use crate::mux_rig::{Got, Mux};
 use crate::rig::{Patience::Endless, Patience::Limited, three_threads, two_threads};
 
 /// Without it a reply that comes too late reaches the next caller, or nobody reads any more: a caller goes while it reads for both, or
-/// while its
-/// reply is on the way (R1, R3, R4).
+/// while its reply is on the way (R1, R3, R4).
 #[test]
 fn time_up_against_a_late_reply() {
     let outcomes = two_threads(|| {

@@ -1,8 +1,7 @@
 //! When which: a connection per command, a pool, or a mux.
 //!
 //! The talk "Concurrent and Resilient Connections to Outside the BEAM" goes from one road to the next. All of them are here but the first,
-//! which
-//! no library can help.
+//! which no library can help.
 //!
 //! | | a connection per command | a pool: [`Pool`] | a mux: [`Mux`] |
 //! |---|---|---|---|
@@ -31,8 +30,8 @@
 //! these, since all three read with one parser.
 //!
 //! <!-- rivals -->
-//! 2 cores, Intel(R) Xeon(R) Processor, shared with `redis-server`; medians of 5 rounds. Measured by
-//! `cargo run --release -p mux-rivals`, which `-- --write` puts here.
+//! 2 cores, Intel(R) Xeon(R) Processor, shared with `redis-server`; medians of 5 rounds. Measured by `cargo run --release -p mux-rivals`,
+//! which `-- --write` puts here.
 //!
 //! | callers | own: calls/s | p99.9, µs | pool of 4 | of 8 | mux | its RESP | tasks | threads | p99.9: mux | tasks | threads | mux to tasks | threads |
 //! |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|

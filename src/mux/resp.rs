@@ -15,8 +15,7 @@
 //!
 //! **What is refused.** All callers share the connection, so a command that would change it for the others (`SELECT`, `MULTI`, `WATCH`,
 //! `SUBSCRIBE`, `CLIENT REPLY`) or hold it up (`BLPOP`, `XREAD BLOCK`, `WAIT`) is not sent: its caller gets an error that names the pool,
-//! where
-//! such a command belongs. The list is of commands that Redis 7 has; a module's own that blocks is not on it.
+//! where such a command belongs. The list is of commands that Redis 7 has; a module's own that blocks is not on it.
 //!
 //! **Login** (`AUTH`, `HELLO 3`, `SELECT`) is the manager's: [`TcpManager::with_login`](crate::TcpManager::with_login).
 //!
@@ -41,8 +40,7 @@ use super::protocol::{Decoded, Protocol};
 /// Redis's protocol. A request is a packed command: what `redis::Cmd::get_packed_command` returns.
 ///
 /// An error that Redis answers with is a reply like others, a [`Value::ServerError`]; [`redis::ConnectionLike`], which a mux of this
-/// protocol
-/// implements, makes an error of it.
+/// protocol implements, makes an error of it.
 #[derive(Clone, Default)]
 pub struct Resp {
     on_push: Option<Arc<dyn Fn(Value) + Send + Sync>>,

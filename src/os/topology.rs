@@ -95,8 +95,7 @@ impl Dispatch {
         }
     }
 
-    /// The shard of a core that came later, by hotplug or a wider cpuset. Kept apart, or every
-    /// checkout would have its division inlined.
+    /// The shard of a core that came later, by hotplug or a wider cpuset. Kept apart, or every checkout would have its division inlined.
     #[cold]
     #[inline(never)]
     fn shard_of_slow(&self, core: usize) -> usize {

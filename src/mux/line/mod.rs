@@ -84,8 +84,7 @@ impl<W: Wire> Line<W> {
     }
 
     /// Comes to the desk with a call, when there is room for it. Until then it does what is to be done: those whose calls are in the way
-    /// may
-    /// all have gone.
+    /// may all have gone.
     fn enter(&self, wire: &W, call: Call<'_>, time: &W::Time) -> Result<Desks<'_, W>, Lost<W>> {
         let mut desk = lock(&self.desk);
         loop {

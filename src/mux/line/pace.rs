@@ -1,8 +1,7 @@
 //! How far away the peer is: whether to hold a batch back until its last words are answered is worth it.
 //!
-//! To wait for replies before the next batch is written saves system calls, for both sides, and costs what the peer idles meanwhile: a
-//! trip there and back. On one machine that is nothing, since the peer is busy with the last batch; on a network it would double the time
-//! that a
+//! To wait for replies before the next batch is written saves system calls, for both sides, and costs what the peer idles meanwhile: a trip
+//! there and back. On one machine that is nothing, since the peer is busy with the last batch; on a network it would double the time that a
 //! call takes. Under load a trip is mostly time spent in queues, so the shortest one of many counts.
 #![forbid(unsafe_code)]
 
