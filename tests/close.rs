@@ -4,12 +4,12 @@ mod support;
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use corepool::{CloseReason, GetErrorKind, Lease, Manager, Opening, Pool, Reactors, TcpManager};
-use support::{Census, Counting, Fake, HOPELESS, Hooked, Server, comes_to_rest, eventually, exchange, local_port};
+use support::{Counting, Fake, HOPELESS, Hooked, Server, comes_to_rest, eventually, exchange, gated, local_port};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -210,34 +210,6 @@ fn in_the_middle_of_everything_each_connection_ends_once() {
 
 // ---- a connection's -------------------------------------------------------------------------------------------------------
 
-/// Closes that take until the gate is opened.
-#[derive(Default)]
-struct Gate {
-    open: Mutex<bool>,
-    bell: Condvar,
-    waiting: AtomicUsize,
-}
-
-impl Gate {
-    fn pass(&self) {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        drop(self.bell.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    fn open(&self) {
-        *self.open.lock().unwrap() = true;
-        self.bell.notify_all();
-    }
-}
-
-fn gated() -> (Counting<Hooked<Fake>>, Arc<Census>, Arc<Gate>) {
-    let gate = Arc::new(Gate::default());
-    let waits = Arc::clone(&gate);
-    let (manager, census) = Counting::new(Hooked::new(Fake::default()).before_close(move |_, _| waits.pass()));
-    (manager, census, gate)
-}
-
 #[test]
 fn a_slow_one_delays_no_checkout() {
     let (manager, census, gate) = gated();
@@ -247,7 +219,7 @@ fn a_slow_one_delays_no_checkout() {
         assert_eq!(lease.id(), round, "its permit was free at once");
         Lease::discard(lease);
     }
-    eventually("some are stuck", || gate.waiting.load(Ordering::SeqCst) > 0);
+    eventually("some are stuck", || gate.waiting() > 0);
     assert_eq!(pool.stats().closed(CloseReason::Condemned), 20);
     assert!(census.alive() >= 20, "none of them has ended");
     // Nor another pool, nor a close of another pool's.
@@ -267,10 +239,10 @@ fn slow_ones_take_no_more_than_a_few_threads() {
     let (manager, census, gate) = gated();
     let pool = Pool::builder(manager).max_size(50).min_open(50).build().unwrap();
     pool.close();
-    eventually("some are stuck", || gate.waiting.load(Ordering::SeqCst) == 4);
+    eventually("some are stuck", || gate.waiting() == 4);
     assert_eq!(pool.stats().closed(CloseReason::PoolClosed), 50);
     drop(pool);
-    assert_eq!(gate.waiting.load(Ordering::SeqCst), 4);
+    assert_eq!(gate.waiting(), 4);
     gate.open();
     eventually("all are closed, without a pool", || census.alive() == 0 && census.closed_in_all() == 50);
     census.verify();

@@ -5,48 +5,20 @@ mod support;
 
 use std::io::{self, Read};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use corepool::{CloseReason, Dial, Event, GetErrorKind, Lease, Manager, Pool, TcpManager, Watch};
-use support::{Census, Counted, Counting, Fake, HOPELESS, Heard, Hooked, Server, Thing, comes_to_rest, eventually};
+use support::{
+    Census, Counted, Counting, Fake, HOPELESS, Heard, Hooked, Server, Thing, comes_to_rest, eventually, gated,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
 /// So long that it does not come within a test.
 const LATE: Duration = Duration::from_secs(1_000);
-
-/// Closes that take until the gate is opened.
-#[derive(Default)]
-struct Gate {
-    open: Mutex<bool>,
-    bell: Condvar,
-    waiting: AtomicUsize,
-}
-
-impl Gate {
-    fn pass(&self) {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        drop(self.bell.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    fn open(&self) {
-        *self.open.lock().unwrap() = true;
-        self.bell.notify_all();
-    }
-}
-
-type Gated = Counting<Hooked<Fake>>;
-
-fn gated() -> (Gated, Arc<Census>, Arc<Gate>) {
-    let gate = Arc::new(Gate::default());
-    let waits = Arc::clone(&gate);
-    let (manager, census) = Counting::new(Hooked::new(Fake::default()).before_close(move |_, _| waits.pass()));
-    (manager, census, gate)
-}
 
 // ---- the bound --------------------------------------------------------------------------------------------------------------
 
@@ -251,7 +223,7 @@ fn at_most_sixteen_closes_hang_and_then_the_cause_says_so() {
         assert_eq!(error.cause().unwrap().to_string(), "16 closes hang, and leave no room to open connections");
     }
     assert!((16..=18).contains(&census.alive()), "{} exist after {served} discards", census.alive());
-    assert!(gate.waiting.load(Ordering::SeqCst) <= 16 + 4);
+    assert!(gate.waiting() <= 16 + 4);
     gate.open();
     assert!(pool.get_timeout(HOPELESS).is_ok());
     comes_to_rest(&pool);
@@ -286,7 +258,7 @@ fn how_long_a_close_took_is_counted_from_leaving() {
     pool.close();
     leases.into_iter().for_each(Lease::discard);
     let left = Instant::now();
-    eventually("four are stuck", || gate.waiting.load(Ordering::SeqCst) == 4);
+    eventually("four are stuck", || gate.waiting() == 4);
     assert_eq!(pool.stats().closing, 9);
     while left.elapsed() < 50 * MS {
         thread::yield_now();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use corepool::mux::{CallErrorKind, Decoded, Duplex, Mux, MuxBuilder, Protocol, SocketHalf};
 use corepool::{Conn, Dial, Manager, Outcome, Pool, TcpManager, Verdict, Watch};
-use support::{HOPELESS, Lines, ON_PURPOSE, Server, Stage, chain, eventually, hush};
+use support::{HOPELESS, Lines, ON_PURPOSE, Server, Stage, chain, each_gets_its_own, eventually, hush};
 
 fn one_line<P: Protocol>(address: String, protocol: P) -> MuxBuilder<TcpManager, P> {
     Mux::builder(Pool::builder(TcpManager::new(address)).shards(1), protocol).call_timeout(HOPELESS)
@@ -131,17 +131,7 @@ fn callers_without_time_do_not_fill_a_line_for_ever() {
 fn a_deadline_without_end_is_none() {
     let server = Server::echo();
     let mux = one_line(server.address(), Lines::default()).call_timeout(Duration::MAX).build().unwrap();
-    thread::scope(|scope| {
-        for caller in 0..8 {
-            let mux = &mux;
-            scope.spawn(move || {
-                for turn in 0..100 {
-                    let token = format!("{caller} {turn}");
-                    assert_eq!(mux.call(&token).unwrap(), token);
-                }
-            });
-        }
-    });
+    each_gets_its_own(&mux);
 }
 
 /// Calls its own mux from wherever it is called.

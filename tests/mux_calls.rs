@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use corepool::mux::{CallErrorKind, Mux};
 use corepool::{Opening, Pool, TcpManager, UnixManager};
-use support::{HOPELESS, Lines, Server, Stage, eventually};
+use support::{HOPELESS, Lines, Server, Stage, each_gets_its_own, eventually};
 
 /// One line, of the address's connections.
 fn one_line(address: String) -> corepool::mux::MuxBuilder<TcpManager, Lines> {
@@ -57,17 +57,7 @@ fn over_a_unix_socket_too() {
     });
     let mux =
         Mux::builder(Pool::builder(UnixManager::new(&path)), Lines::default()).call_timeout(HOPELESS).build().unwrap();
-    thread::scope(|scope| {
-        for caller in 0..8 {
-            let mux = &mux;
-            scope.spawn(move || {
-                for turn in 0..100 {
-                    let token = format!("{caller} {turn}");
-                    assert_eq!(mux.call(&token).unwrap(), token);
-                }
-            });
-        }
-    });
+    each_gets_its_own(&mux);
     std::fs::remove_file(&path).unwrap();
 }
 

@@ -7,9 +7,25 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use corepool::mux::{Decoded, Protocol};
+use corepool::Manager;
+use corepool::mux::{Decoded, Duplex, Mux, Protocol};
 
 use super::{HOPELESS, ON_PURPOSE};
+
+/// Eight callers at once, each of whom asks a hundred times and gets its own answer.
+#[track_caller]
+pub(crate) fn each_gets_its_own<M: Manager<Connection: Duplex>>(mux: &Mux<M, Lines>) {
+    thread::scope(|scope| {
+        for caller in 0..8 {
+            scope.spawn(move || {
+                for turn in 0..100 {
+                    let token = format!("{caller} {turn}");
+                    assert_eq!(mux.call(&token).unwrap(), token);
+                }
+            });
+        }
+    });
+}
 
 /// Each line is answered by a line. One that begins with `>` answers nobody, one with `!` is broken, `panic` panics; `refused` is not sent,
 /// and `block` may take its time.

@@ -6,6 +6,7 @@
 mod canary;
 mod census;
 mod fake;
+mod gate;
 mod heard;
 mod hooked;
 mod lines;
@@ -23,9 +24,10 @@ use std::time::{Duration, Instant};
 pub(crate) use canary::Canary;
 pub(crate) use census::{Census, Counted, Counting};
 pub(crate) use fake::{Fake, FakeError, Script, Thing};
+pub(crate) use gate::{Gate, Gated, gated};
 pub(crate) use heard::Heard;
 pub(crate) use hooked::Hooked;
-pub(crate) use lines::{Lines, Peer, Stage};
+pub(crate) use lines::{Lines, Peer, Stage, each_gets_its_own};
 pub(crate) use server::{Server, local_port};
 pub(crate) use traced::{calls_a_trip, may_trace};
 pub(crate) use watchdog::{Watchdog, from_environment, storm_length};
@@ -33,7 +35,7 @@ pub(crate) use watchdog::{Watchdog, from_environment, storm_length};
 use corepool::{GetError, Manager, Pool};
 
 /// How long a condition may take before a test gives it up. Decides nothing while all is well.
-pub(crate) const HOPELESS: Duration = Duration::from_secs(10);
+pub(crate) const HOPELESS: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds; fails the test if it never does.
 #[track_caller]
