@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -18,12 +18,16 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use crate::os::contain::contain;
 use crate::os::sys;
 use crate::os::topology::Topology;
+use crate::sync::lock;
 
 /// What runs in the background. A panic in it is contained.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread that waits longer than this ends; a burst of dials then costs a few thread starts, 50 µs each.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// What must run some time, and no thread could be started for.
+static LEFT: Mutex<Vec<Job>> = Mutex::new(Vec::new());
 
 /// Clients run their handshakes here: TLS libraries take some hundred KiB.
 const STACK: usize = 1 << 20;
@@ -53,17 +57,32 @@ pub(crate) fn run(job: Job) -> Result<(), (Job, io::Error)> {
     }
 }
 
+/// The same; and if no thread could be started, a background thread runs it when it has ended another job:
+/// never here, and never lost.
+pub(crate) fn run_some_time(job: Job) {
+    if let Err((job, _)) = run(job) {
+        lock(&LEFT).push(job);
+    }
+}
+
 fn serve(first: Receiver<Job>) {
     unpin();
     let Ok(mut job) = first.recv() else { return };
     loop {
         // What a panicking hook means is settled by the job itself; this keeps the thread.
         let _ = contain(job);
+        while let Some(left) = take_left() {
+            let _ = contain(left);
+        }
         match channel().1.recv_timeout(LINGER) {
             Ok(next) => job = next,
             Err(_) => return,
         }
     }
+}
+
+fn take_left() -> Option<Job> {
+    lock(&LEFT).pop()
 }
 
 /// A thread inherits its creator's affinity: a pool first used in a pinned worker would do all of the above on that
@@ -82,10 +101,7 @@ fn unpin() {
 /// Lets go of a handle on a thread that must not run the user's code: if it was the last one, what it holds is dropped in the
 /// background. Not by a look at the count, which somebody else may lower after the look.
 pub(crate) fn drop_elsewhere<T: Send + Sync + 'static>(handle: Arc<T>) {
-    if let Some(last) = Arc::into_inner(handle)
-        && let Err((job, _)) = run(Box::new(move || drop(last)))
-    {
-        // No thread can be started. To leak it is better than to block here.
-        std::mem::forget(job);
+    if let Some(last) = Arc::into_inner(handle) {
+        run_some_time(Box::new(move || drop(last)));
     }
 }

@@ -120,12 +120,8 @@ impl Cut {
         let mut state = lock(&self.state);
         state.cut = true;
         state.sockets.drain(..).for_each(|socket| shut_down(&socket));
-        for call in std::mem::take(&mut state.calls) {
-            if let Err((call, _)) = background::run(call) {
-                // No thread for the user's code. To leak it is better than to run it here, which may be a reactor.
-                std::mem::forget(call);
-            }
-        }
+        // The user's code, and this may be a reactor.
+        std::mem::take(&mut state.calls).into_iter().for_each(background::run_some_time);
     }
 }
 

@@ -23,7 +23,8 @@ pub(crate) enum DialError {
     },
     /// Which hook.
     Panicked(&'static str),
-    NoThread,
+    /// Why none could be started.
+    NoThread(io::Error),
     /// The peer hung up on it before anybody used it.
     Stillborn,
     /// Bytes were there before anybody used it.
@@ -61,7 +62,7 @@ impl fmt::Display for DialError {
                 write!(f, "{closes} closes hang, and leave no room to open connections")
             }
             DialError::Panicked(hook) => write!(f, "the manager's {hook} panicked"),
-            DialError::NoThread => f.write_str("no background thread could be started for the dial"),
+            DialError::NoThread(_) => f.write_str("no background thread could be started for the dial"),
             DialError::Stillborn => f.write_str("the peer accepted the connection and hung up at once"),
             DialError::SpeaksFirst => f.write_str("the peer sends before it is asked: read its greeting in `connect`"),
             DialError::Unfit => f.write_str("the manager's on_checkout discards what it has just opened"),
@@ -84,7 +85,7 @@ fn out_of_descriptors(code: i32) -> bool {
 impl std::error::Error for DialError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            DialError::NoDescriptor(error) => Some(error),
+            DialError::NoDescriptor(error) | DialError::NoThread(error) => Some(error),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::book::Attempt;
 use super::error::DialError;
@@ -40,12 +40,15 @@ impl Failure {
 struct Run<M: Manager> {
     attempt: Option<Attempt>,
     pool: Weak<dyn Landing<M>>,
+    /// Why no thread could be started for it, written before it is dropped for that.
+    no_thread: Arc<OnceLock<io::Error>>,
 }
 
 /// Dials in the background. Does not block.
 pub(crate) fn dial<M: Manager>(attempt: Attempt, manager: Arc<M>, pool: Weak<dyn Landing<M>>) {
     let (deadline, number, cut) = (attempt.deadline, attempt.number, Arc::clone(&attempt.cut));
-    let run = Run { attempt: Some(attempt), pool };
+    let no_thread = Arc::new(OnceLock::new());
+    let run = Run { attempt: Some(attempt), pool, no_thread: Arc::clone(&no_thread) };
     let job = move || {
         let dial = Dial::new(clock::instant(deadline), number, &cut);
         let opened = open(&manager, &dial);
@@ -57,7 +60,11 @@ pub(crate) fn dial<M: Manager>(attempt: Attempt, manager: Arc<M>, pool: Weak<dyn
         }
     };
     // A job that no thread could be started for comes back and is dropped, and its run with it.
-    drop(background::run(Box::new(job)));
+    if let Err((job, error)) = background::run(Box::new(job)) {
+        // Nobody else writes to it.
+        let _ = no_thread.set(error);
+        drop((no_thread, job));
+    }
 }
 
 impl<M: Manager> Run<M> {
@@ -84,8 +91,11 @@ impl<M: Manager> Run<M> {
 
 impl<M: Manager> Drop for Run<M> {
     fn drop(&mut self) {
-        // Its job was never run.
-        self.end(Failure::of(DialError::NoThread));
+        if self.attempt.is_some() {
+            // Its job was never run.
+            let error = Arc::get_mut(&mut self.no_thread).and_then(OnceLock::take);
+            self.end(Failure::of(DialError::NoThread(error.unwrap_or_else(|| io::Error::other("it was dropped")))));
+        }
     }
 }
 
