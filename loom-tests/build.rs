@@ -2,5 +2,7 @@
 
 fn main() {
     println!("cargo:rustc-cfg=corepool_loom");
+    // Features of the crate, none of which a model has.
+    println!("cargo:rustc-check-cfg=cfg(feature, values(\"serde\", \"usdt\"))");
     println!("cargo:rerun-if-changed=build.rs");
 }

@@ -17,20 +17,19 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-
-use arc_swap::{ArcSwap, Guard};
 
 use crate::builder::Builder;
 use crate::engine::patience::Patience;
 use crate::error::{BuildError, Cause, Detail, GetError, GetErrorKind, UseError};
 use crate::lease::{Lease, Loan};
+use crate::lockfree::alarm::Due;
 use crate::manager::Manager;
 use crate::os::background;
 use crate::os::clock::{self, NEVER, nanos};
 use crate::pool::Pool;
+use crate::sync::swap::{ArcSwap, Guard};
 use crate::watch::handler::Handler;
 use crate::watch::reactor::Timer;
 use crate::watch::reactors::Reactors;
@@ -70,7 +69,7 @@ struct Inner<K, M: Manager> {
     table: ArcSwap<Table<K, M>>,
     idle_for: Option<Duration>,
     /// When to look for idle pools next.
-    look_due: AtomicU64,
+    look_due: Due,
     timer: Option<Arc<Timer>>,
 }
 
@@ -109,7 +108,7 @@ where
             make,
             table: ArcSwap::default(),
             idle_for,
-            look_due: AtomicU64::new(NEVER),
+            look_due: Due::new(),
             timer: reactor.map(|reactor| reactor.serve(me.clone())),
         });
         PoolMap { inner }
@@ -327,8 +326,7 @@ impl<K: Eq + Hash + Clone, M: Manager> Inner<K, M> {
     fn remind(&self) {
         if let (Some(timer), Some(idle)) = (&self.timer, self.idle_for) {
             let due = clock::now().saturating_add(nanos(idle / 2));
-            // Release: the pool that there is to look at, to the look that takes this due time off.
-            self.look_due.fetch_min(due, Ordering::Release);
+            self.look_due.lower(due);
             timer.remind(due);
         }
     }
@@ -356,20 +354,15 @@ where
     fn hung_up(&self, _key: u64) {}
 
     fn tick(&self, now: u64) -> u64 {
-        // Relaxed: a time that is not seen yet comes with a reminder that makes this tick run again.
-        let due = self.look_due.load(Ordering::Relaxed);
-        if due > now {
+        if let Err(due) = self.look_due.take(now) {
             return due;
         }
-        // Acquire: what was there to be looked at when the time that this takes off was set.
-        self.look_due.swap(NEVER, Ordering::Acquire);
         if let Some(me) = self.me.upgrade()
             && background::run(Box::new(move || me.look())).is_err()
         {
             self.remind();
         }
-        // Relaxed: as above.
-        self.look_due.load(Ordering::Relaxed)
+        self.look_due.at()
     }
 
     fn release(self: Arc<Self>) {

@@ -6,14 +6,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Cause, GetErrorKind};
 use crate::manager::CloseReason;
 use crate::os::background;
 use crate::os::contain::contain;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Told of everything that happens in a pool off the hot path. Set by [`Builder::observer`](crate::Builder::observer).
 ///

@@ -77,8 +77,8 @@ pub struct Settings {
     pub cut_held: bool,
 }
 
-/// Connections that one pool closes at a time, each on a background thread.
-pub(crate) const CLOSES_AT_ONCE: usize = 4;
+/// Connections that one pool closes at a time, each on a background thread. A model has few of these.
+pub(crate) const CLOSES_AT_ONCE: usize = if cfg!(corepool_loom) { 1 } else { 4 };
 
 /// Connections that one pool pings at a time, each on a background thread.
 pub(crate) const PINGS_AT_ONCE: usize = 4;

@@ -9,23 +9,33 @@
 pub(crate) mod turns;
 
 #[cfg(corepool_loom)]
+pub(crate) use crate::once::OnceLock;
+#[cfg(corepool_loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(corepool_shuttle)]
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(any(corepool_loom, corepool_shuttle, test, fuzzing)))]
 pub(crate) use std::sync::Condvar;
 #[cfg(not(any(corepool_loom, corepool_shuttle)))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
 #[cfg(all(any(test, fuzzing), not(any(corepool_loom, corepool_shuttle))))]
 pub(crate) use turns::Condvar;
 
 pub(crate) mod atomic {
     #[cfg(corepool_loom)]
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
     #[cfg(corepool_shuttle)]
-    pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
     #[cfg(not(any(corepool_loom, corepool_shuttle)))]
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+}
+
+/// What is replaced as a whole, and read without a lock.
+pub(crate) mod swap {
+    #[cfg(corepool_loom)]
+    pub(crate) use crate::swap::{ArcSwap, Guard};
+    #[cfg(not(any(corepool_loom, corepool_shuttle)))]
+    pub(crate) use arc_swap::{ArcSwap, Guard};
 }
 
 #[cfg(corepool_loom)]
@@ -40,10 +50,6 @@ pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 impl<T> UnsafeCell<T> {
     pub(crate) fn new(value: T) -> Self {
         UnsafeCell(std::cell::UnsafeCell::new(value))
-    }
-
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut()
     }
 
     #[inline(always)]
@@ -111,6 +117,10 @@ pub(crate) fn nap<'a, T>(
 pub(crate) fn nap<'a, T>(bell: &Condvar, guard: MutexGuard<'a, T>, mutex: &'a Mutex<T>, nap: Nap) -> MutexGuard<'a, T> {
     match nap {
         Nap::UntilRung => bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner()),
+        // Longer than any model lasts: whoever has all the time of the clock.
+        Nap::For(left) if left > std::time::Duration::from_secs(1 << 32) => {
+            bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
         Nap::For(_) => {
             drop(guard);
             // A schedule by priorities would have the same one look for ever.

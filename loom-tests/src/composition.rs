@@ -2,27 +2,60 @@
 
 use crate::lockfree::bag::Limits;
 use crate::lockfree::bits::Notes;
-use crate::rig::{AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, beside, four_threads, three_threads};
+use crate::rig::{AT_ONCE, Got, NEVER_DUE, NO_DIALS, Patience, Rig, beside, four_threads, three_threads, two_threads};
 
-/// Two callers for one permit on two shards, the second of whom breaks what it got, and the reactor, to whom the first connection is dead.
+/// Two callers for one permit, the second of whom breaks what it got, and the reactor, to whom the first connection is dead.
+fn two_callers_and_the_reactor(shards: usize, handoff_after: u64) {
+    three_threads(move || {
+        let rig = Rig::new(shards, 1, Limits { max_size: 1, dials: 1, handoff_after, ..NO_DIALS });
+        let life = rig.bag.take(0).map(|claim| {
+            let life = rig.life(&claim);
+            rig.give(claim, 0);
+            life
+        });
+        let far = shards - 1;
+        let keeps = beside(&rig, move |rig| rig.get(0, Patience::Endless).map(|claim| rig.give(claim, far)).unwrap());
+        let breaks = beside(&rig, move |rig| {
+            let claim = rig.get(far, Patience::Endless).unwrap();
+            rig.carry(rig.bag.evict(claim));
+        });
+        rig.bag.dismiss(life.unwrap(), Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
+        keeps.join().unwrap();
+        breaks.join().unwrap();
+        rig.at_rest();
+    });
+}
+
 #[test]
-fn two_callers_and_the_reactor() {
+fn two_callers_and_the_reactor_who_comes_first() {
+    two_callers_and_the_reactor(2, AT_ONCE);
+}
+
+#[test]
+fn two_callers_and_the_reactor_who_is_faster() {
+    two_callers_and_the_reactor(2, NEVER_DUE);
+}
+
+/// The same on one shard, where all meet on one word.
+#[test]
+fn two_callers_and_the_reactor_on_one_shard() {
     for handoff_after in [AT_ONCE, NEVER_DUE] {
-        three_threads(move || {
+        two_callers_and_the_reactor(1, handoff_after);
+    }
+}
+
+/// Two of these three at a time: few enough for a search without a bound.
+#[test]
+fn a_caller_and_the_reactor() {
+    for handoff_after in [AT_ONCE, NEVER_DUE] {
+        two_threads(move || {
             let rig = Rig::new(2, 1, Limits { max_size: 1, dials: 1, handoff_after, ..NO_DIALS });
-            let life = rig.bag.take(0).map(|claim| {
-                let life = rig.life(&claim);
-                rig.give(claim, 0);
-                life
-            });
-            let keeps = beside(&rig, |rig| rig.get(0, Patience::Endless).map(|claim| rig.give(claim, 1)).unwrap());
-            let breaks = beside(&rig, |rig| {
-                let claim = rig.get(1, Patience::Endless).unwrap();
-                rig.carry(rig.bag.evict(claim));
-            });
-            rig.bag.dismiss(life.unwrap(), Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
-            keeps.join().unwrap();
-            breaks.join().unwrap();
+            let claim = rig.must_take(0);
+            let life = rig.life(&claim);
+            rig.give(claim, 0);
+            let caller = beside(&rig, |rig| rig.get(1, Patience::Endless).map(|claim| rig.give(claim, 1)).unwrap());
+            rig.bag.dismiss(life, Notes::DEAD).into_iter().for_each(|duty| rig.carry(duty));
+            caller.join().unwrap();
             rig.at_rest();
         });
     }

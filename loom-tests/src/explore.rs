@@ -25,6 +25,14 @@ pub(crate) fn four_threads<O: Ord + Debug + Send + 'static>(model: impl Fn() -> 
     explore(Some(2), model)
 }
 
+/// Any number, with at most so many preemptions: a whole engine takes too many steps for two threads without a bound.
+pub(crate) fn bounded<O: Ord + Debug + Send + 'static>(
+    preemptions: usize,
+    model: impl Fn() -> O + Send + Sync + 'static,
+) -> Vec<O> {
+    explore(Some(preemptions), model)
+}
+
 /// Runs `model` in every way that loom finds, and returns all that came of it, sorted: a model names the outcomes that it must have
 /// seen, so that none of them passes because its race never happens.
 fn explore<O: Ord + Debug + Send + 'static>(
@@ -33,7 +41,7 @@ fn explore<O: Ord + Debug + Send + 'static>(
 ) -> Vec<O> {
     let (outcomes, executions) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(AtomicUsize::new(0)));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
+    builder.preemption_bound = preemptions.map(|bound| bound + deeper());
     // A guard against a loop without end, not a bound of the search: the longest model makes some 300.
     builder.max_branches = 3_000;
     let begun = Instant::now();
@@ -49,6 +57,11 @@ fn explore<O: Ord + Debug + Send + 'static>(
     let name = std::thread::current().name().unwrap_or("?").to_owned();
     println!("{name}: {} executions, {:.2?}, {outcomes:?}", executions.load(Ordering::Relaxed), begun.elapsed());
     outcomes.into_iter().collect()
+}
+
+/// So many preemptions more: `.ci/long models` says one.
+fn deeper() -> usize {
+    std::env::var("COREPOOL_DEEPER").map_or(0, |more| more.parse().expect("COREPOOL_DEEPER is a number"))
 }
 
 /// Runs `part` on a thread of its own.

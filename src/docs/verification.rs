@@ -9,8 +9,8 @@
 //!
 //! | what | how many | where | how it is run |
 //! |---|---|---|---|
-//! | models of the bag and of a mux's line, by loom | 123 | `loom-tests/src/` | `cargo test -p loom-tests` |
-//! | mutations of what is modelled, each found by a model | 153 | `loom-tests/mutations/` | `loom-tests/mutations/run` |
+//! | models of the bag, of a mux's line and of the policy, by loom | 143 | `loom-tests/src/` | `cargo test -p loom-tests` |
+//! | mutations of what is modelled, each found by a model | 174 | `loom-tests/mutations/` | `loom-tests/mutations/run` |
 //! | mutations of the policy, each found by a world | 7 | `loom-tests/worlds/` | `loom-tests/worlds/run` |
 //! | storms under random schedules, by shuttle | 3 | `tests/shuttle/src/` | `cargo test -p shuttle-tests` |
 //! | fuzz targets | 7 | `fuzz/fuzz_targets/` | `cargo +nightly fuzz run NAME` |
@@ -19,7 +19,7 @@
 //! # The lock-free bag, and the line of a mux: proved within bounds
 //!
 //! The real files are compiled against [loom](https://docs.rs/loom), which runs every interleaving that the C11 memory model allows, up to
-//! a bound: two threads without one, three threads with at most three preemptions, four with two. So each memory ordering, each look
+//! a bound: two threads without one, three threads with at most three preemptions, four with two; and one more of each before a release (`.ci/long models`). So each memory ordering, each look
 //! before a sleep, each note against each removal is visited in all its orders at that size. A model proves nothing that it cannot lose: each
 //! is broken by at least one mutation, which takes out an ordering, a look or a step. The argument for sizes beyond is in
 //! `src/lockfree/README.md`, and is read by people only.
@@ -29,12 +29,19 @@
 //! sequentially consistent, so they say nothing of orderings. A schedule that fails is printed, and `COREPOOL_SHUTTLE_REPLAY` runs it again.
 //! On one thread, the bag is compared with a simple twin after each operation that a fuzzer makes up (`bag_ops`).
 //!
+//! # The policy: modelled where two threads meet
+//!
+//! The same way, the whole engine and the map of pools are compiled against loom, over a clock, threads and a reactor of the models' own: a
+//! failed dial against a waiter, against another manager; a landing against a retirement; a lazy pool's first caller against new settings;
+//! farewells against the threads that end them, against waiters, against their being given up; a drain against a return; a call's deadline
+//! against its end; an order against the sweep; builds of a map against each other, against their removal, and in circles. Two threads and
+//! those that they start, with three or four preemptions. What only counts or sets something is std's there, not loom's, so it is in no model.
+//!
 //! # The policy: simulated
 //!
-//! Dials and their pace, outages, the sweep, deadlines, farewells, retirements, pauses and drains have no models. They run in a simulator
-//! instead: the whole engine, unchanged, on a clock that is scripted and threads that take turns, against an endpoint that is up, slow,
-//! refuses, is a black hole, denies, or opens what is no good; connections die, pings and farewells hang, an owner changes everything while
-//! callers call. A seed decides all of it, and comes out the same each time. At every step it is checked that
+//! Hung dials, pings, and what an outage means as time goes by, have no models. All of the policy runs in a simulator: the whole engine,
+//! unchanged, on a clock that is scripted and threads that take turns, against an endpoint that is up, slow, refuses, is a black hole,
+//! denies, or opens what is no good; connections die, pings and farewells hang, an owner changes everything while callers call. A seed decides all of it, and comes out the same each time. At every step it is checked that
 //! - no more is open, dialed or being closed than allowed, and an endpoint that is down is dialed at its pace;
 //! - no caller waits for three seconds, or is told of an outage, while nothing stands in its way;
 //! - no connection is lent to two, lent after its end, lent after it was retired, or opened by a manager that was replaced;

@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::resident::Resident;
@@ -30,7 +30,7 @@ use crate::os::clock::{self, NEVER, nanos};
 use crate::os::contain::contain;
 use crate::os::sys::probes;
 use crate::settings::CLOSES_AT_ONCE;
-use crate::sync::{Condvar, Nap, lock, nap};
+use crate::sync::{Condvar, Mutex, Nap, lock, nap};
 use crate::watch::duplicate::Duplicate;
 use crate::watch::handler::Handler;
 use crate::watch::reactor::{Reactor, Timer};
@@ -92,8 +92,8 @@ struct Farewell {
 /// After no background thread could be started, the next try.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Farewells that may hang, each with a thread and its connection's descriptors.
-const HUNG: usize = 16;
+/// Farewells that may hang, each with a thread and its connection's descriptors. A model has few threads.
+const HUNG: usize = if cfg!(corepool_loom) { 1 } else { 16 };
 
 impl Farewell {
     fn cut(&mut self) {

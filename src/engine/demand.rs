@@ -29,6 +29,11 @@ impl<M: Manager> Engine<M> {
 
     /// Somebody wants connections: a lazy pool keeps connections from now on.
     pub(super) fn awaken(&self) {
+        if !self.dialing.is_lazy() {
+            return;
+        }
+        // Beside settings that are put into force just now, or these would take it for asleep, and have it keep nothing after this.
+        let _one_at_a_time = self.live.enforce();
         if self.dialing.awaken() {
             self.keep(Kept::by(&self.live.settings()));
         }

@@ -63,7 +63,7 @@ impl<M: Manager> Room for Engine<M> {
     }
 }
 
-#[cfg(all(test, not(corepool_unwatched)))]
+#[cfg(all(test, not(any(corepool_loom, corepool_unwatched))))]
 mod tests {
     use std::convert::Infallible;
     use std::os::fd::AsFd;

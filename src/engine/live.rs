@@ -1,13 +1,12 @@
 //! The settings in force and the current manager: replaced while the pool runs, read on cold paths.
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use arc_swap::{ArcSwap, Guard};
+use std::sync::Arc;
 
 use crate::error::BuildError;
 use crate::settings::Settings;
-use crate::sync::lock;
+use crate::sync::swap::{ArcSwap, Guard};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// What a pool's owner may change. A read costs about as much as a whole checkout.
 #[derive(Debug)]

@@ -108,7 +108,7 @@ impl<M: Manager> Engine<M> {
         // Relaxed: spreads the pools' deadlines over the reactors.
         let turn = POOLS.fetch_add(1, Ordering::Relaxed) as usize % shards;
         // A simulation comes out the same each time.
-        #[cfg(any(test, fuzzing))]
+        #[cfg(all(any(test, fuzzing), not(corepool_loom)))]
         let turn = if crate::sync::turns::is_on() { 0 } else { turn };
         let home = Arc::clone(reactors.at(dispatch.home_core(turn))?);
         let limits = Limits {
@@ -145,7 +145,7 @@ impl<M: Manager> Engine<M> {
     /// The shard of the core that this thread runs on.
     #[inline]
     pub(crate) fn here(&self) -> usize {
-        #[cfg(any(test, fuzzing))]
+        #[cfg(all(any(test, fuzzing), not(corepool_loom)))]
         if let Some(core) = crate::sync::turns::core() {
             return self.dispatch.shard_of(core);
         }

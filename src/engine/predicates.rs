@@ -8,13 +8,13 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use crate::lockfree::bits::Life;
 use crate::manager::Manager;
 use crate::os::contain::contain;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Predicates that stand at a time. One more, and what the oldest has not judged yet is retired unseen: or a lease that never comes
 /// back would keep all that are ever given.

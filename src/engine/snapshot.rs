@@ -23,6 +23,12 @@ impl<M: Manager> Engine<M> {
         self.bag.lives().into_iter().map(|(life, _)| life).collect()
     }
 
+    /// Connections that have left, and whose close the bag has not been told of.
+    #[cfg(corepool_loom)]
+    pub(crate) fn untold(&self) -> usize {
+        self.bag.census().closing
+    }
+
     fn uses(&self) -> u64 {
         (0..self.bag.capacity()).map(|index| self.bag.slot(SlotId::at(index)).uses()).sum()
     }

@@ -1,11 +1,12 @@
 //! Those who wait: how many, for how long, and whether a hook of the manager's may take part of their time.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::counters::Durations;
 use crate::stats::WaitTimes;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// What a pool knows of its waits.
 #[derive(Debug, Default)]

@@ -89,4 +89,10 @@ impl Due {
         self.at.swap(NEVER, Ordering::Acquire);
         Ok(())
     }
+
+    /// When it is, as far as is known.
+    pub(crate) fn at(&self) -> u64 {
+        // Relaxed: as in `take`; and what was lowered before the alarm was, the announcement has made visible (E9).
+        self.at.load(Ordering::Relaxed)
+    }
 }

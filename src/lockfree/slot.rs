@@ -135,9 +135,8 @@ impl<T> Slot<T> {
     }
 
     /// Forgets the connection, if there is one.
-    #[cfg(not(corepool_loom))]
     pub(super) fn leak(&mut self) {
-        std::mem::forget(self.resident.get_mut().take());
+        std::mem::forget(std::mem::replace(&mut self.resident, UnsafeCell::new(None)));
     }
 
     /// The connection, for the owner. Every claim that leaves the bag has one (I4): it moves in before, and out after.

@@ -15,15 +15,16 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use crate::error::BuildError;
 use crate::manager::Manager;
 use crate::os::clock;
 use crate::os::thread;
 use crate::pool::Pool;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, OnceLock, lock};
 
 /// What came of a build.
 pub(super) type Outcome<M> = Result<Built<M>, BuildError>;
@@ -56,8 +57,17 @@ struct Build {
     waiting: AtomicUsize,
 }
 
-/// Who waits for which build, by thread: a thread waits for one at a time.
-static WAITING: Mutex<BTreeMap<u32, Arc<Build>>> = Mutex::new(BTreeMap::new());
+/// Which build each thread waits for: one at a time.
+type Waiters = BTreeMap<u32, Arc<Build>>;
+
+/// Who waits for which build.
+#[cfg(not(corepool_loom))]
+static WAITING: Mutex<Waiters> = Mutex::new(BTreeMap::new());
+
+#[cfg(corepool_loom)]
+loom::lazy_static! {
+    static ref WAITING: Mutex<Waiters> = Mutex::new(BTreeMap::new());
+}
 
 impl<M: Manager> Entry<M> {
     /// For a build that this thread is about to run.

@@ -2,9 +2,9 @@
 //! `unsafe`.
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
 #[cfg(feature = "fdhunt")]
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::FromRawFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -118,6 +118,12 @@ pub(crate) fn with_borrowed<R>(owner: &impl std::os::fd::AsRawFd, f: impl FnOnce
     let number: RawFd = owner.as_raw_fd();
     // SAFETY: `owner` is borrowed for the whole call, and an `AsRawFd` owner keeps its descriptor open while it lives.
     f(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Whoever blocks on this socket returns. Does not block.
+pub(crate) fn shut_down(socket: &OwnedFd) {
+    // Not a socket, or not connected any more: nobody blocks on it then.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
 
 /// An option of whatever socket bears this number just now; `None` if there is none, or the option is not of this size. 0.1 µs.

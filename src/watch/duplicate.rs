@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
-use std::sync::Mutex;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -12,7 +11,8 @@ use super::file::FileId;
 use super::source::Interest;
 use crate::os::background;
 use crate::os::contain::contain;
-use crate::sync::lock;
+use crate::os::sys;
+use crate::sync::{Mutex, lock};
 
 /// The pool's duplicate of a descriptor that it watches. It keeps the socket open: the peer sees no end before it closes.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Duplicate {
 
     /// Whoever blocks on it returns. Does not block.
     pub(crate) fn shut_down(&self) {
-        shut_down(&self.fd);
+        sys::shut_down(&self.fd);
     }
 }
 
@@ -86,7 +86,7 @@ impl Cut {
         let mut state = lock(&self.state);
         state.armed = true;
         if state.cut {
-            shut_down(&socket);
+            sys::shut_down(&socket);
         } else {
             state.sockets.push(socket);
         }
@@ -119,13 +119,8 @@ impl Cut {
     pub(crate) fn cut(&self) {
         let mut state = lock(&self.state);
         state.cut = true;
-        state.sockets.drain(..).for_each(|socket| shut_down(&socket));
+        state.sockets.drain(..).for_each(|socket| sys::shut_down(&socket));
         // The user's code, and this may be a reactor.
         std::mem::take(&mut state.calls).into_iter().for_each(background::run_some_time);
     }
-}
-
-fn shut_down(socket: &OwnedFd) {
-    // Not a socket, or not connected any more: nobody blocks on it then.
-    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }

@@ -5,11 +5,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::lockfree::alarm::Due;
 use crate::os::clock::NEVER;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Whoever has descriptors watched or deadlines kept. Its methods run on a reactor thread and must not block.
 pub(crate) trait Handler: Send + Sync {

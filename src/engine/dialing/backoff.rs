@@ -250,5 +250,5 @@ impl Backoff {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(corepool_loom)))]
 mod tests;

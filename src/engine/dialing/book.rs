@@ -202,7 +202,7 @@ fn pause_beside(hung: usize, bound: usize) -> u64 {
     nanos(KERNEL_GIVES_UP) / all.max(1) * square(hung)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(corepool_loom)))]
 mod tests {
     use super::*;
 

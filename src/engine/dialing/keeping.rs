@@ -78,7 +78,7 @@ impl Keeping {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(corepool_loom)))]
 mod tests {
     use super::*;
 

@@ -14,8 +14,7 @@ mod error;
 mod job;
 mod keeping;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::backoff::Backoff;
@@ -31,7 +30,8 @@ use crate::lockfree::bag::{Bag, Duty, Permit};
 use crate::observe::{Event, Observing};
 use crate::os::clock::{self, NEVER, nanos};
 use crate::settings::Settings;
-use crate::sync::{Condvar, Nap, lock, nap};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, Nap, lock, nap};
 use crate::watch::reactor::Timer;
 
 /// The dialing of one pool.
@@ -88,8 +88,9 @@ impl Dialing {
 
     /// A dial begins with this permit. The manager to dial with is to be read after this.
     pub(crate) fn begin(&self, permit: Permit, settings: &Settings) -> Attempt {
-        // Acquire: a manager that was put in place before this number was is the one that is read after it.
-        let retirements = self.retirements.load(Ordering::Acquire);
+        // Relaxed: ordered by the pace's lock, which whoever replaces the manager has had before; so who reads the number after that reads the
+        // new manager, too.
+        let retirements = self.retirements.load(Ordering::Relaxed);
         let attempt = {
             let mut pace = lock(&self.pace);
             let mut book = lock(&self.book);
@@ -112,7 +113,7 @@ impl Dialing {
 
     /// Whether all connections were retired since a dial began, `retirements` being their number then.
     pub(crate) fn is_retired(&self, retirements: u64) -> bool {
-        // Relaxed: ordered by the bag's lock, under which its connection was admitted.
+        // Relaxed: ordered by the bag's lock, which the pace has had since its connection moved in; see `retire_all`.
         self.retirements.load(Ordering::Relaxed) != retirements
     }
 
@@ -144,9 +145,9 @@ impl Dialing {
 
     /// Has every connection whose dial has begun by now retired once it is open.
     pub(crate) fn retire_all(&self) {
-        // Release: the manager that was replaced before this; and it comes before the look at what is open. What is admitted
-        // before that look is found by it; what is admitted after it reads the new number.
-        self.retirements.fetch_add(1, Ordering::Release);
+        // Relaxed: ordered by the bag's lock, under which what is open is looked at after this. Where a dial's success was told to the bag
+        // before that look, its connection is found by it; where after, its thread reads the new number.
+        self.retirements.fetch_add(1, Ordering::Relaxed);
     }
 
     // ---- the pace ----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 //! Calls of the user's that may block, each with the time by which its sockets are shut down under it.
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::os::clock::NEVER;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::watch::duplicate::Duplicate;
 
 /// The calls under way. A handful: they are bounded where they are begun.

@@ -1,10 +1,8 @@
 //! Leases that have been told of as held too long, so that their end can be told as well.
 #![forbid(unsafe_code)]
 
-use std::sync::Mutex;
-
 use crate::lockfree::bits::Life;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// One of them.
 #[derive(Debug)]

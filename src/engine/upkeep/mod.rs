@@ -9,16 +9,17 @@ mod holds;
 pub(crate) mod sweep;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use self::deadlines::Deadlines;
 use self::holds::{Hold, Holds};
 use self::sweep::{Entrant, Finding, Order, Sweep};
+use crate::lockfree::alarm::Due;
 use crate::lockfree::bag::Bag;
 use crate::lockfree::bits::Life;
-use crate::os::clock::{self, NEVER, nanos};
+use crate::os::clock::{self, nanos};
 use crate::settings::{PINGS_AT_ONCE, Settings};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::watch::duplicate::Duplicate;
 use crate::watch::reactor::Timer;
 
@@ -29,7 +30,7 @@ pub(crate) struct Upkeep {
     entrants: Mutex<Vec<Entrant>>,
     sweep: Mutex<Sweep>,
     /// When the next sweep is due.
-    due: AtomicU64,
+    due: Due,
     pings: Deadlines,
     /// Checkout hooks that keep to a caller's deadline.
     hooks: Deadlines,
@@ -50,7 +51,7 @@ impl Upkeep {
         Upkeep {
             entrants: Mutex::default(),
             sweep: Mutex::default(),
-            due: AtomicU64::new(NEVER),
+            due: Due::new(),
             pings: Deadlines::default(),
             hooks: Deadlines::default(),
             pinging: AtomicUsize::new(0),
@@ -78,26 +79,18 @@ impl Upkeep {
 
     /// The next sweep is due then, at the latest.
     pub(crate) fn sweep_by(&self, due: u64) {
-        // Release: what there is to sweep, to the sweep that takes this due time off.
-        self.due.fetch_min(due, Ordering::Release);
+        self.due.lower(due);
         self.timer.remind(due);
     }
 
     /// Whether a sweep is due. If so, its due time is taken off: the sweep is to follow.
     pub(crate) fn take_due(&self, now: u64) -> bool {
-        // Relaxed: as in `sweep_by`; what is lowered from here on is seen by the next look.
-        if self.due.load(Ordering::Relaxed) > now {
-            return false;
-        }
-        // Acquire: what was there to be swept when the time that this takes off was set.
-        self.due.swap(NEVER, Ordering::Acquire);
-        true
+        self.due.take(now).is_ok()
     }
 
     /// When something of this is due next.
     pub(crate) fn due(&self, now: u64) -> u64 {
-        // Relaxed: made visible by the alarm's edge (E9).
-        self.pings.keep(now).min(self.hooks.keep(now)).min(self.due.load(Ordering::Relaxed))
+        self.pings.keep(now).min(self.hooks.keep(now)).min(self.due.at())
     }
 
     // ---- the sweep ---------------------------------------------------------------------------------------------------------
@@ -117,8 +110,7 @@ impl Upkeep {
             sweep.extend(std::mem::take(&mut *lock(&self.entrants)));
             sweep.run(now, bag, settings, pings, found)
         };
-        // Relaxed: read by this thread's next tick.
-        self.due.fetch_min(due, Ordering::Relaxed);
+        self.due.lower(due);
         idle
     }
 

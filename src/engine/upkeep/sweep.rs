@@ -362,5 +362,5 @@ fn with_others(at: u64, step: u64) -> u64 {
     at.checked_next_multiple_of(grain).unwrap_or(NEVER)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(corepool_loom)))]
 mod tests;

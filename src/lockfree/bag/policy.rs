@@ -67,7 +67,6 @@ impl<T, R: Clone> Bag<T, R> {
     }
 
     /// Lets go of all connections without dropping one. In a process that has forked off another one, these are that one's.
-    #[cfg(not(corepool_loom))]
     pub(crate) fn leak(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.leak());
     }
