@@ -57,8 +57,7 @@ pub(crate) fn run(job: Job) -> Result<(), (Job, io::Error)> {
     }
 }
 
-/// The same; and if no thread could be started, a background thread runs it when it has ended another job:
-/// never here, and never lost.
+/// The same; and if no thread could be started, a background thread runs it when it has ended another job: never here, and never lost.
 pub(crate) fn run_some_time(job: Job) {
     if let Err((job, _)) = run(job) {
         lock(&LEFT).push(job);
