@@ -2,7 +2,8 @@
 //!
 //! A pool keeps connections to one endpoint. It knows nothing of replicas, shards and regions, and it should not: whoever owns the data
 //! knows where it is. What the two owe each other is on this page; each paragraph names the test that runs the pair
-//! (`tests/clients/tests/faults`).
+//! (`tests/clients/tests/faults`). An HTTP gateway runs in front of most of them by its `--backend`
+//! (`cargo run -p server-examples --bin gateway -- --help`); `examples/servers/tests/gateway.rs` puts it there.
 //!
 //! # HAProxy, or another proxy for TCP
 //!
@@ -12,17 +13,24 @@
 //! (`on-marked-down shutdown-sessions`): the watch then hears of it at once, as of any hang-up. With no server left HAProxy still accepts,
 //! and closes: a dial that speaks no login looks well for a moment, and its first user may meet the end. A login in the dial (`AUTH`,
 //! `HELLO`, `SELECT`, a `PING` by [`with_login`](crate::TcpManager::with_login)) makes it a failed dial. Set the proxy's idle timeouts
-//! longer than [`idle_timeout`](crate::Builder::idle_timeout). Test: `relays::haproxy`.
+//! longer than [`idle_timeout`](crate::Builder::idle_timeout). Tests: `relays::haproxy`, and the gateway's
+//! `in_front_of_haproxy_in_front_of_redis`.
 //!
 //! # pgbouncer
 //!
 //! A second pool, in front of PostgreSQL: it makes few sessions of many connections, for many machines. In transaction mode each
 //! transaction may meet another session, so nothing that outlasts one may be counted on: no `LISTEN`, no `SET`, no prepared statement by
-//! name (pgbouncer 1.21 and later can keep those; with older ones use `simple_query`). Leave
+//! name (pgbouncer 1.21 and later can keep those; with older ones use `query_typed`, which names none, or `simple_query`). Leave
 //! [`PostgresReset`](crate::clients::PostgresReset) at its default: `DISCARD ALL` would be said to whichever session comes. It closes
 //! clients that idle for `client_idle_timeout`: the watch hears of it. When PostgreSQL is away behind it, pgbouncer keeps its clients and
 //! lets them wait for `query_wait_timeout`, two minutes by default: set it below your callers' patience, since no pool can tell such a wait
-//! from a slow query. Test: `relays::pgbouncer`.
+//! from a slow query. Tests: `relays::pgbouncer`, and the gateway's `in_front_of_pgbouncer_in_front_of_postgresql`.
+//!
+//! # MySQL and MariaDB
+//!
+//! A proxy for TCP in front of them is as above. One that speaks their protocol (ProxySQL, MaxScale) is a second pool, as pgbouncer is. A
+//! replica is not told apart at login, as it is with PostgreSQL: that writes go to the primary is up to the proxy, or to the name that the
+//! pool dials. In front of the server itself: the gateway's `in_front_of_mariadb`.
 //!
 //! # PostgreSQL with standbys
 //!
@@ -49,7 +57,8 @@
 //!
 //! A key's slot says which node has it, so a caller needs the map of slots and a pool for each node: a [`PoolMap`](crate::PoolMap) by
 //! `host:port`. Read the map by `CLUSTER SLOTS`; follow `MOVED` by changing the map, and `ASK` by asking the other node once, after `ASKING`
-//! on the same connection: inside one [`with`](crate::PoolMap::with). An error that sends a caller on costs no connection: it is an answer. In
-//! 120 lines: `tests/clients/src/cluster.rs`. The `redis` crate's own `ClusterConnection` keeps a connection to each node for one caller
-//! at a time, and several of these make that many connections to each node. Test: `cluster::redis_cluster_by_a_pool_for_each_node`.
+//! on the same connection: inside one [`with`](crate::PoolMap::with). An error that sends a caller on costs no connection: it is an answer.
+//! In 125 lines: `examples/servers/src/router.rs`. The `redis` crate's own `ClusterConnection` keeps a connection to each node for one
+//! caller at a time, and several of these make that many connections to each node. Tests:
+//! `cluster::redis_cluster_by_a_pool_for_each_node`, and the gateway's `in_front_of_a_redis_cluster`.
 #![forbid(unsafe_code)]

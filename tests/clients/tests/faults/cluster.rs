@@ -1,11 +1,16 @@
 //! A Redis Cluster of three nodes, by a `PoolMap` with a pool for each.
 
-use client_tests::cluster::{Cluster, MAX_SIZE, Router, slot_of};
+use client_tests::cluster::Cluster;
 use client_tests::scenario::Peer;
 use client_tests::server::eventually;
+use corepool::{Opening, Pool};
 use redis::{RedisResult, cmd};
+use server_examples::router::{Router, slot_of};
 
 use crate::alone;
+
+/// Connections to a node.
+const MAX_SIZE: usize = 8;
 
 fn set(router: &Router, key: &str, value: u64) -> RedisResult<()> {
     router.query(key, cmd("SET").arg(key).arg(value))
@@ -15,7 +20,9 @@ fn set(router: &Router, key: &str, value: u64) -> RedisResult<()> {
 fn redis_cluster_by_a_pool_for_each_node() {
     let _alone = alone();
     let Some(cluster) = Cluster::start() else { return };
-    let router = Router::new(&cluster.nodes[1].server.address()).unwrap();
+    let seed = cluster.nodes[1].server.address();
+    let build = |manager| Pool::builder(manager).max_size(MAX_SIZE).opening(Opening::Lazy);
+    let router = Router::new(&seed, build).unwrap();
     let keys: Vec<String> = (0..300).map(|number| format!("key-{number}")).collect();
     let all_are_there = || {
         for (number, key) in (0..).zip(&keys) {
@@ -60,9 +67,6 @@ fn redis_cluster_by_a_pool_for_each_node() {
     all_are_there();
     // Of 1,200 requests: a node's pool grows by one for each core that had to steal, never beyond its size, and is cut once.
     let most = 3 * 2 * (MAX_SIZE as u64) + 1;
-    assert!(
-        router.dials(&cluster.nodes) <= most,
-        "{} dials, and no more than {most} should be",
-        router.dials(&cluster.nodes)
-    );
+    let dials: u64 = router.pools().iter().map(|pool| pool.stats().dials).sum();
+    assert!(dials <= most, "{dials} dials, and no more than {most} should be");
 }

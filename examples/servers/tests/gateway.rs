@@ -1,0 +1,87 @@
+//! The gateway in front of each kind of server, and of what stands in front of some.
+
+mod support;
+
+use client_tests::cluster::Cluster;
+use client_tests::relays::{Haproxy, Pgbouncer};
+use client_tests::servers::{MariaDb, Postgres, Redis};
+use serde_json::Value;
+
+/// Runs it, with as many clients as connections.
+#[track_caller]
+fn gateway(url: &str, more: &[&str]) -> (Value, i32) {
+    let usual = ["--backend", url, "--seconds", "2", "--clients", "8", "--max-size", "8", "--json"];
+    support::run(env!("CARGO_BIN_EXE_gateway"), &[&usual[..], more].concat())
+}
+
+/// No request fails while all is well; and when every connection is cut half way, none is answered with another's answer, and those that
+/// were idle are closed by the watch, if they hear of it.
+#[track_caller]
+fn serves(url: &str, hears_of_it: bool) {
+    let (calm, status) = gateway(url, &["--no-outage"]);
+    assert_eq!((&calm["errors"], status), (&Value::from(0), 0));
+    assert!(calm["requests"].as_u64().unwrap() > 0);
+
+    let (cut, _) = gateway(url, &[]);
+    let kinds = cut["errors_by_kind"].as_object().unwrap();
+    assert!(!kinds.contains_key("wrong_value") && !kinds.contains_key("backend_refused"), "{kinds:?}");
+    assert!(cut["recovery_ms"].is_number(), "no success after it");
+    if hears_of_it {
+        assert!(cut["closed_by_watch"].as_u64().unwrap() >= 1);
+    }
+}
+
+#[test]
+fn in_front_of_redis() {
+    let Some(server) = Redis::start(&[]) else { return };
+    serves(&server.url(), true);
+}
+
+#[test]
+fn in_front_of_mariadb() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    serves(&format!("mysql://root@{}/test?prefer_socket=false", server.server.address()), true);
+    use mysql::prelude::Queryable;
+    let left: Option<String> = server.admin().query_first("show tables from test").unwrap();
+    assert_eq!(left, None, "it leaves nothing behind");
+}
+
+#[test]
+fn in_front_of_postgresql() {
+    let Some(server) = Postgres::start(&[]) else { return };
+    serves(&format!("postgresql://postgres@{}/postgres", server.server.address()), true);
+}
+
+#[test]
+fn in_front_of_pgbouncer_in_front_of_postgresql() {
+    let Some(server) = Postgres::start(&[]) else { return };
+    let Some(pgbouncer) = Pgbouncer::start(server.server.port(), 0) else { return };
+    // The sessions behind it are cut; it keeps its idle clients, and opens others for them.
+    serves(&format!("postgresql://postgres@{}/postgres", pgbouncer.server.address()), false);
+}
+
+#[test]
+fn in_front_of_haproxy_in_front_of_redis() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let Some(haproxy) = Haproxy::start(&[server.server.port()]) else { return };
+    serves(&format!("redis://{}", haproxy.server.address()), true);
+}
+
+#[test]
+fn in_front_of_a_redis_cluster() {
+    let Some(cluster) = Cluster::start() else { return };
+    // What is counted by reason is not added up for its nodes.
+    serves(&format!("redis-cluster://{}", cluster.nodes[0].server.address()), false);
+    for node in &cluster.nodes {
+        let keys: u64 = redis::cmd("DBSIZE").query(&mut node.admin()).unwrap();
+        assert_eq!(keys, 0, "it leaves nothing behind");
+    }
+}
+
+#[test]
+fn a_backend_that_nobody_knows_is_refused() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gateway")).args(["--backend", "gopher://x"]).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a URL that begins with"));
+}
