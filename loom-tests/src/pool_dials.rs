@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::GetErrorKind;
 use crate::explore::{bounded, two_threads};
 use crate::os::background::{self, Where};
-use crate::os::thread;
+use crate::os::{clock, thread};
 use crate::pool_rig::{AT_ONCE, ENDLESS, Pool, beside};
 
 /// Without it a caller sleeps out a pause that their want should have ended: the failed dial had looked for waiters before they came, and
@@ -73,6 +73,51 @@ fn the_first_caller_against_new_settings() {
         let said = first.join().unwrap();
         assert!(said.is_none_or(|kind| kind == GetErrorKind::Busy), "{said:?}");
         assert_eq!(pool.open(), 2, "are kept");
+        pool.at_rest();
+    });
+}
+
+/// Without it what was being dialed when a predicate was given is lent unjudged.
+#[test]
+fn a_predicate_against_a_landing() {
+    let seen = bounded(3, || {
+        let pool = Pool::new(|_| ());
+        background::runs(Where::Later);
+        let _ = pool.call(AT_ONCE);
+        let dial = background::next().expect("it dials");
+        background::runs(Where::Here);
+        let dialer = beside(&pool, |_| dial());
+        pool.engine.retire_where(|conn| conn.turn == 0);
+        let closed = pool.world.closed.load(SeqCst);
+        dialer.join().unwrap();
+        let mut claim = pool.get(ENDLESS).unwrap();
+        assert_eq!(pool.conn(&mut claim).turn, 1, "it is unwanted");
+        pool.give(claim);
+        pool.at_rest();
+        closed
+    });
+    // Judged as it landed, or later; where it lay idle.
+    assert_eq!(seen, [0, 1]);
+}
+
+/// Without it what was being dialed when a retirement began, to be spread over some time, is lent after all of that time.
+#[test]
+fn a_slow_retirement_against_a_landing() {
+    bounded(3, || {
+        let pool = Pool::new(|_| ());
+        pool.reactor.keep_time();
+        background::runs(Where::Later);
+        let _ = pool.call(AT_ONCE);
+        let dial = background::next().expect("it dials");
+        background::runs(Where::Here);
+        let dialer = beside(&pool, |_| dial());
+        pool.engine.retire(Duration::from_secs(1));
+        dialer.join().unwrap();
+        clock::set(clock::now() + 2_000_000_000);
+        pool.reactor.tick();
+        let mut claim = pool.get(ENDLESS).unwrap();
+        assert_eq!(pool.conn(&mut claim).turn, 1, "it is retired");
+        pool.give(claim);
         pool.at_rest();
     });
 }

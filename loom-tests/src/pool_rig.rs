@@ -74,6 +74,8 @@ struct Socket {
 pub(crate) struct Conn {
     /// By which manager.
     pub(crate) by: usize,
+    /// Which dial it was.
+    pub(crate) turn: usize,
     socket: Option<Socket>,
     lent: AtomicBool,
 }
@@ -117,7 +119,7 @@ impl Manager for Peer {
     type Error = Refused;
 
     fn connect(&self, _dial: &Dial<'_>) -> Result<Conn, Refused> {
-        self.world.dials.fetch_add(1, SeqCst);
+        let turn = self.world.dials.fetch_add(1, SeqCst);
         self.world.dialer.store(thread::number() as usize, SeqCst);
         clock::set(clock::now() + nanos(DIAL));
         if self.world.refusals.load(SeqCst) > 0 {
@@ -130,7 +132,7 @@ impl Manager for Peer {
             let plug = Plug::of(&own);
             Socket { own, _peers: peers, plug }
         });
-        Ok(Conn { by: self.number, socket, lent: AtomicBool::new(false) })
+        Ok(Conn { by: self.number, turn, socket, lent: AtomicBool::new(false) })
     }
 
     fn watch(&self, connection: &Conn, on: &mut Watch<'_>) {

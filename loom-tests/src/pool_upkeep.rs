@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use crate::explore::bounded;
+use crate::os::background::{self, Where};
 use crate::os::clock;
 use crate::pool_rig::{AT_ONCE, Pool, any_cut, beside};
 
@@ -45,6 +46,28 @@ fn an_order_to_retire_against_the_sweep() {
         let owner = beside(&pool, |pool| pool.engine.retire(Duration::from_secs(1)));
         pool.reactor.run(|| pool.world.closed.load(SeqCst) == 1);
         owner.join().unwrap();
+        pool.at_rest();
+    });
+}
+
+/// Without it no sweep ever looks at a connection: it was due before the connection was known, and had been by then.
+#[test]
+fn a_landing_against_the_sweep() {
+    bounded(3, || {
+        let pool = Pool::new(|settings| settings.max_lifetime = Some(Duration::from_millis(20)));
+        pool.reactor.keep_time();
+        background::runs(Where::Later);
+        let _ = pool.call(AT_ONCE);
+        let dial = background::next().expect("it dials");
+        background::runs(Where::Here);
+        let dialer = beside(&pool, |_| dial());
+        pool.reactor.tick();
+        clock::set(clock::now() + 2_000_000_000);
+        pool.reactor.tick();
+        dialer.join().unwrap();
+        clock::set(clock::now() + 2_000_000_000);
+        while pool.reactor.tick() <= clock::now() {}
+        assert_eq!(pool.world.closed.load(SeqCst), 1, "it has expired");
         pool.at_rest();
     });
 }

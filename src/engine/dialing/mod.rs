@@ -113,7 +113,7 @@ impl Dialing {
 
     /// Whether all connections were retired since a dial began, `retirements` being their number then.
     pub(crate) fn is_retired(&self, retirements: u64) -> bool {
-        // Relaxed: ordered by the bag's lock, which the pace has had since its connection moved in; see `retire_all`.
+        // Relaxed: ordered by the bag's lock, under which its connection was admitted; see `retire_all`.
         self.retirements.load(Ordering::Relaxed) != retirements
     }
 
@@ -145,8 +145,8 @@ impl Dialing {
 
     /// Has every connection whose dial has begun by now retired once it is open.
     pub(crate) fn retire_all(&self) {
-        // Relaxed: ordered by the bag's lock, under which what is open is looked at after this. Where a dial's success was told to the bag
-        // before that look, its connection is found by it; where after, its thread reads the new number.
+        // Relaxed: ordered by the bag's lock, under which what is open is looked at after this. What is admitted before that look is found
+        // by it; what is admitted after it reads the new number.
         self.retirements.fetch_add(1, Ordering::Relaxed);
     }
 
