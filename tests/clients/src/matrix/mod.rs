@@ -22,6 +22,11 @@ pub fn rounds() -> u32 {
     number("COREPOOL_FAULT_ROUNDS", 1) as u32
 }
 
+/// Whether records are kept.
+pub fn are_kept() -> bool {
+    std::env::var_os("COREPOOL_RECORDS").is_some()
+}
+
 /// How long an outage lasts that has no length of its own.
 pub fn outage() -> Duration {
     Duration::from_millis(number("COREPOOL_OUTAGE_MS", 300))
