@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::error::BuildError;
 use crate::explore::{bounded, two_threads};
 use crate::house::map::PoolMap;
+use crate::os::clock;
 use crate::pool::Pool;
 use crate::pool_rig::{Peer, World};
+use crate::watch::reactors::Reactors;
 
 type Pools = PoolMap<u32, Peer>;
 
@@ -94,6 +97,34 @@ fn a_removal_against_a_use() {
         other.join().unwrap().unwrap();
         assert!(map.made.load(SeqCst) <= 2);
     });
+}
+
+/// Without it a caller whose pool is found idle at that moment is told that it is closed, or uses one that nobody forgets.
+#[test]
+fn an_idle_pool_against_its_next_use() {
+    let seen = bounded(3, || {
+        World::begin();
+        let made = Arc::new(AtomicUsize::new(0));
+        let (counts, world) = (Arc::clone(&made), Arc::new(World::default()));
+        let make = move |_: &u32| Builder { manager: Ok(Peer::new(&world, counts.fetch_add(1, SeqCst))) };
+        let pools = Pools::with_idle_limit(make, Duration::from_secs(1));
+        let reactor = Arc::clone(Reactors::shared().at(None).unwrap());
+        reactor.keep_time();
+        pools.get(&1).map(drop).unwrap();
+        // It is seen to have been used; then it rests.
+        for _ in 0..2 {
+            clock::set(clock::now() + 500_000_000);
+            reactor.tick();
+        }
+        clock::set(clock::now() + 500_000_000);
+        let user = pools.clone();
+        let user = loom::thread::spawn(move || user.get(&1).map(drop).map_err(|error| error.kind()));
+        reactor.tick();
+        user.join().unwrap().unwrap();
+        made.load(SeqCst)
+    });
+    // The use came first, or the end.
+    assert_eq!(seen, [1, 2]);
 }
 
 /// Without it somebody is told of a failure that is older than their call, or builds only because another has failed to.

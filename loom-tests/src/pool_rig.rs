@@ -58,6 +58,7 @@ impl World {
     pub(crate) fn begin() {
         clock::set(nanos(BEGIN));
         background::begin();
+        Reactors::begin();
         sys::tell_of_cuts(cut);
         PLUGS.with(|plugs| plugs.lock().unwrap().clear());
     }

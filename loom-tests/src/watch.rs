@@ -150,10 +150,13 @@ pub(crate) mod reactor {
 
 /// One of them.
 pub(crate) mod reactors {
+    use std::cell::RefCell;
     use std::io;
     use std::sync::Arc;
 
     use super::reactor::Reactor;
+
+    thread_local!(static SHARED: RefCell<Option<Arc<Reactor>>> = const { RefCell::new(None) });
 
     #[derive(Clone)]
     pub(crate) struct Reactors {
@@ -165,9 +168,15 @@ pub(crate) mod reactors {
             Ok(&self.only)
         }
 
-        /// A set of its own, for whoever asks: no model waits for what these would do.
+        /// That of the process: this model's.
         pub(crate) fn shared() -> Reactors {
-            Reactors { only: Reactor::new() }
+            let only = SHARED.with_borrow_mut(|shared| Arc::clone(shared.get_or_insert_with(Reactor::new)));
+            Reactors { only }
+        }
+
+        /// A model begins, with nothing left of another.
+        pub(crate) fn begin() {
+            SHARED.take();
         }
 
         pub(crate) fn unpinned(&self) -> usize {

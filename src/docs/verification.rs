@@ -9,7 +9,7 @@
 //!
 //! | what | how many | where | how it is run |
 //! |---|---|---|---|
-//! | models of the bag, of a mux's line and of the policy, by loom | 146 | `loom-tests/src/` | `cargo test -p loom-tests` |
+//! | models of the bag, of a mux's line and of the policy, by loom | 147 | `loom-tests/src/` | `cargo test -p loom-tests` |
 //! | mutations of what is modelled, each found by a model | 176 | `loom-tests/mutations/` | `loom-tests/mutations/run` |
 //! | mutations of the policy, each found by a world | 7 | `loom-tests/worlds/` | `loom-tests/worlds/run` |
 //! | storms under random schedules, by shuttle | 3 | `tests/shuttle/src/` | `cargo test -p shuttle-tests` |
@@ -34,8 +34,8 @@
 //! The same way, the whole engine and the map of pools are compiled against loom, over a clock, threads and a reactor of the models' own: a
 //! failed dial against a waiter, against another manager; a landing against a retirement, a predicate, the sweep; a lazy pool's first caller
 //! against new settings; farewells against the threads that end them, against waiters, against their being given up; a drain against a
-//! return; a call's deadline against its end; an order against the sweep; builds of a map against each other, against their removal, and in
-//! circles. Two threads and those that they start, with three or four preemptions. What only counts or sets something is std's there, not
+//! return; a call's deadline against its end; an order against the sweep; builds of a map against each other, against their removal or rest, and
+//! in circles. Two threads and those that they start, with three or four preemptions. What only counts or sets something is std's there, not
 //! loom's, so it is in no model.
 //!
 //! # The policy: simulated
