@@ -19,6 +19,7 @@ pub(super) const LONG: u64 = 3_000 * MS;
 /// One caller's life.
 pub(super) fn live(pool: &Pool<Endpoints>, world: &Arc<World>) {
     while !world.over.load(Ordering::SeqCst) {
+        sleep(Duration::from_nanos(world.quiet.load(Ordering::SeqCst).saturating_sub(clock::now())));
         match pick(12) {
             0 => sleep(up_to(4_000 * MS)),
             1..4 => sleep(up_to(300 * MS)),

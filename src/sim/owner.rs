@@ -21,6 +21,9 @@ const HUNG: usize = 16;
 
 const CAPACITY: usize = 6;
 
+/// No dial has more time.
+const DIAL_TIMEOUT: u64 = 1_000 * MS;
+
 fn time(nanos: u64) -> Duration {
     Duration::from_nanos(nanos)
 }
@@ -90,8 +93,15 @@ impl Owner {
         // Only what has hung may come on top; a lowered bound lets those go on that have begun.
         let closing = world.tally.closing.load(Ordering::SeqCst);
         assert!(closing <= 4 + HUNG + CAPACITY, "{closing} farewells at a time\n{stats}");
+        // Nor may those be many that wait for their farewell. What a dial opens that was given up comes on top.
+        let alive = told(&world.tally.opened) - told(&world.tally.dropped);
+        assert!(alive <= (CAPACITY + 4 + HUNG + 4 * 4) as u64, "{alive} connections are there\n{stats}");
         let under_way = world.most_under_way();
-        assert!(under_way <= 5 * 4, "{under_way} dials at a time\n{stats}");
+        // So many as may hang, so many within their time, and one for each new manager.
+        let most = 5 * 4 + told(&world.generation) as usize;
+        assert!(under_way <= most, "{under_way} dials at a time\n{stats}");
+        self.look_at_permits();
+        let world = &self.world;
         let gone = stats.closed_in_all() + stats.detached + stats.open as u64;
         assert!(stats.opened <= gone + 8 + CAPACITY as u64, "connections are lost\n{stats}");
         // While it is down, four dials a second in the end; the first of them may come in a burst of all that were under way.
@@ -106,7 +116,30 @@ impl Owner {
                 dials <= most || self.changed > now - 2 * window,
                 "{dials} dials in 1.5 s while it is {mood:?}\n{stats}\n{settings:?}"
             );
+            // After so many the pauses of what is for good are as long as they get, and nobody hastens their end.
+            let before = self.world.dials_since(since.max(self.changed)).saturating_sub(dials);
+            let at_their_longest = mood == Mood::Denies && before >= 12 && nanos(settings.backoff_max) >= 4_000 * MS;
+            assert!(
+                dials <= 3 || !at_their_longest,
+                "{dials} dials in 1.5 s while the password is wrong\n{stats}\n{settings:?}"
+            );
         }
+    }
+
+    /// As many permits are out as dials are within their time: what comes and goes between two looks is looked at again.
+    fn look_at_permits(&self) {
+        let mut seen = (0, 0);
+        let balanced = (0..40).any(|_| {
+            let opening = self.pool.stats().opening;
+            let (young, _) = self.world.under_way(clock::now().saturating_sub(DIAL_TIMEOUT + 100 * MS));
+            seen = (opening, young);
+            let balanced = opening <= young;
+            if !balanced {
+                sleep(time(3 * MS));
+            }
+            balanced
+        });
+        assert!(balanced, "{} permits for {} dials\n{}", seen.0, seen.1, self.pool.stats());
     }
 
     /// Something happens.
@@ -115,7 +148,7 @@ impl Owner {
         self.hinder();
         self.world.tally.events.fetch_add(1, Ordering::SeqCst);
         let world = &self.world;
-        match pick(24) {
+        match pick(28) {
             0..4 => world.set_mood(Mood::Up),
             4 => world.set_mood(Mood::Slow),
             5 => world.set_mood(Mood::Refuses),
@@ -138,6 +171,7 @@ impl Owner {
             16 => {
                 let born_before = clock::now();
                 self.pool.retire_where(move |line| line.born < born_before);
+                world.judged.store(born_before, Ordering::SeqCst);
             }
             17 => {
                 self.changed = clock::now();
@@ -159,9 +193,44 @@ impl Owner {
             20 => world.farewell.store([0, 10, 500, 20_000][pick(4)] * MS, Ordering::SeqCst),
             21 => world.ping.store([0, 5, 300, 3_000][pick(4)] * MS, Ordering::SeqCst),
             22 => world.ping_fails.store(pick(3) == 0, Ordering::SeqCst),
+            23 => world.quiet.store(clock::now() + up_to(12_000 * MS).as_nanos() as u64, Ordering::SeqCst),
+            24 => {
+                world.set_mood([Mood::Refuses, Mood::Denies, Mood::Denies, Mood::BlackHole][pick(4)]);
+                self.wait(20_000 * MS);
+            }
+            25 => {
+                world.spoils.store(true, Ordering::SeqCst);
+                self.wait(3_000 * MS);
+                self.world.spoils.store(false, Ordering::SeqCst);
+            }
+            26 if pick(4) == 0 => self.insist(),
             _ => {}
         }
         self.hinder();
+    }
+
+    /// Things stay as they are for a while.
+    fn wait(&mut self, most: u64) {
+        let ends = clock::now() + up_to(most).as_nanos() as u64;
+        while clock::now() < ends {
+            self.hinder();
+            sleep(up_to(1_000 * MS));
+            self.look();
+        }
+    }
+
+    /// A black hole, whose dials hang on for long, is retired from again and again.
+    fn insist(&mut self) {
+        self.world.holds_on.store(true, Ordering::SeqCst);
+        self.world.set_mood(Mood::BlackHole);
+        for _ in 0..pick(16) {
+            self.hinder();
+            sleep(up_to(200 * MS));
+            self.pool.retire(Duration::ZERO);
+            self.look();
+        }
+        self.hinder();
+        self.world.holds_on.store(false, Ordering::SeqCst);
     }
 
     /// For how long callers may have to wait because of how things are now.
@@ -174,6 +243,9 @@ impl Owner {
             Mood::BlackHole | Mood::Denies | Mood::Stillborn => 7_000 * MS,
         });
         world.hinder(if world.ping_fails.load(Ordering::SeqCst) { 7_000 * MS } else { 0 });
+        // The pauses beside those that hang grow with their number, until they come back.
+        let (_, hang) = world.under_way(clock::now().saturating_sub(DIAL_TIMEOUT));
+        world.hinder(if hang > 0 { 30_000 * MS } else { 0 });
         for slow in [&world.farewell, &world.ping] {
             world.hinder(slow.load(Ordering::SeqCst) * 3 / 2);
         }
@@ -200,6 +272,8 @@ impl Owner {
         world.farewell.store(0, Ordering::SeqCst);
         world.ping.store(0, Ordering::SeqCst);
         world.ping_fails.store(false, Ordering::SeqCst);
+        world.spoils.store(false, Ordering::SeqCst);
+        world.quiet.store(0, Ordering::SeqCst);
         world.over.store(true, Ordering::SeqCst);
         let mut last = Err("not looked at".to_owned());
         for _ in 0..600 {

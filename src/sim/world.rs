@@ -42,18 +42,27 @@ pub(super) struct World {
     pub(super) ping: AtomicU64,
     /// Pings fail.
     pub(super) ping_fails: AtomicBool,
+    /// Nothing that is used may stay.
+    pub(super) spoils: AtomicBool,
+    /// Dials into a black hole hang on when it is none any more.
+    pub(super) holds_on: AtomicBool,
+    /// Until when callers stay at home.
+    pub(super) quiet: AtomicU64,
     /// Until when there is something for which a caller may have to wait.
     hindered: AtomicU64,
     /// What is dialed before this, or by an older manager, is lent to nobody who asks from now on.
     pub(super) retired: AtomicU64,
     pub(super) generation: AtomicU64,
+    /// The owner's last predicate means what was opened before this.
+    pub(super) judged: AtomicU64,
 }
 
-/// What was known when a caller asked.
-#[derive(Debug, Clone, Copy)]
+/// What was known when a caller asked, or when the manager was asked for it.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Known {
     retired: u64,
     generation: u64,
+    judged: u64,
 }
 
 struct Endpoint {
@@ -61,7 +70,8 @@ struct Endpoint {
     since: u64,
     /// When each dial began, the last thousand.
     dials: Vec<u64>,
-    under_way: usize,
+    /// When each of those began that have not come back.
+    under_way: Vec<u64>,
     most_under_way: usize,
 }
 
@@ -109,16 +119,20 @@ impl World {
     pub(super) fn new() -> Arc<World> {
         let (dials, since) = (Vec::new(), clock::now());
         Arc::new(World {
-            endpoint: Mutex::new(Endpoint { mood: Mood::Up, since, dials, under_way: 0, most_under_way: 0 }),
+            endpoint: Mutex::new(Endpoint { mood: Mood::Up, since, dials, under_way: Vec::new(), most_under_way: 0 }),
             tally: Tally::default(),
             over: AtomicBool::new(false),
             callers: AtomicUsize::new(0),
             farewell: AtomicU64::new(0),
             ping: AtomicU64::new(0),
             ping_fails: AtomicBool::new(false),
+            spoils: AtomicBool::new(false),
+            holds_on: AtomicBool::new(false),
+            quiet: AtomicU64::new(0),
             hindered: AtomicU64::new(0),
             retired: AtomicU64::new(0),
             generation: AtomicU64::new(0),
+            judged: AtomicU64::new(0),
         })
     }
 
@@ -147,7 +161,7 @@ impl World {
 
     /// A caller asks.
     pub(super) fn known(&self) -> Known {
-        Known { retired: told(&self.retired), generation: told(&self.generation) }
+        Known { retired: told(&self.retired), generation: told(&self.generation), judged: told(&self.judged) }
     }
 
     /// Whether there is nothing for which who came at `begun` has to wait, or be refused.
@@ -161,7 +175,15 @@ impl World {
     }
 
     pub(super) fn most_under_way(&self) -> usize {
-        self.endpoint(|endpoint| std::mem::take(&mut endpoint.most_under_way).max(endpoint.under_way))
+        self.endpoint(|endpoint| std::mem::take(&mut endpoint.most_under_way).max(endpoint.under_way.len()))
+    }
+
+    /// Of the dials under way, those that began after `from`, and the others.
+    pub(super) fn under_way(&self, from: u64) -> (usize, usize) {
+        self.endpoint(|endpoint| {
+            let young = endpoint.under_way.iter().filter(|begun| **begun > from).count();
+            (young, endpoint.under_way.len() - young)
+        })
     }
 }
 
@@ -173,6 +195,8 @@ pub(super) struct Line {
     dialed: u64,
     generation: u64,
     used: AtomicBool,
+    /// When the manager was asked for it last, with its consent.
+    asked: Mutex<Known>,
     closed: bool,
 }
 
@@ -188,6 +212,10 @@ impl Line {
         self.begin();
         assert!(self.generation >= known.generation, "opened by manager {}: {known:?}", self.generation);
         assert!(self.dialed >= known.retired, "dialed at {}: {known:?}", self.dialed);
+        let asked = *self.asked.lock().expect("nobody panics with it");
+        assert!(self.generation >= asked.generation, "replaced while it was checked: {asked:?}");
+        assert!(self.dialed >= asked.retired, "retired while it was checked: {asked:?}");
+        assert!(self.born >= asked.judged, "unwanted since it was checked, opened at {}: {asked:?}", self.born);
     }
 
     pub(super) fn end(&self) {
@@ -220,8 +248,8 @@ impl Manager for Endpoints {
             if endpoint.dials.len() > 2_000 {
                 endpoint.dials.drain(..1_000);
             }
-            endpoint.under_way += 1;
-            endpoint.most_under_way = endpoint.most_under_way.max(endpoint.under_way);
+            endpoint.under_way.push(begun);
+            endpoint.most_under_way = endpoint.most_under_way.max(endpoint.under_way.len());
         });
         let cut = Arc::new(AtomicBool::new(false));
         let cuts = Arc::clone(&cut);
@@ -229,8 +257,12 @@ impl Manager for Endpoints {
             dial.at_deadline(move || cuts.store(true, Ordering::SeqCst));
         }
         let mut mood = world.mood().0;
-        let hangs_until = begun.saturating_add(5_000 * MS);
-        while mood == Mood::BlackHole && !cut.load(Ordering::SeqCst) && clock::now() < hangs_until {
+        let holds_on = mood == Mood::BlackHole && world.holds_on.load(Ordering::SeqCst);
+        let hangs_until = begun.saturating_add(if holds_on { 30_000 } else { 5_000 } * MS);
+        while (mood == Mood::BlackHole || holds_on && !world.over.load(Ordering::SeqCst))
+            && !cut.load(Ordering::SeqCst)
+            && clock::now() < hangs_until
+        {
             sleep(Duration::from_nanos(20 * MS));
             mood = world.mood().0;
         }
@@ -239,7 +271,10 @@ impl Manager for Endpoints {
             Mood::Up | Mood::Stillborn => up_to(3 * MS),
             _ => up_to(MS / 2),
         });
-        world.endpoint(|endpoint| endpoint.under_way -= 1);
+        world.endpoint(|endpoint| {
+            let place = endpoint.under_way.iter().position(|other| *other == begun);
+            endpoint.under_way.swap_remove(place.expect("it is under way"));
+        });
         if !matches!(mood, Mood::Up | Mood::Slow | Mood::Stillborn) {
             return Err(Down(mood));
         }
@@ -251,6 +286,7 @@ impl Manager for Endpoints {
             dialed: begun,
             generation: self.generation,
             used: AtomicBool::new(false),
+            asked: Mutex::default(),
             closed: false,
         })
     }
@@ -264,9 +300,11 @@ impl Manager for Endpoints {
         line.end();
         // What is discarded before anybody has used it is evidence that the endpoint is still down.
         if self.world.mood().0 == Mood::Stillborn {
+            // That may take its time to be found, while others are dialed.
+            sleep(if pick(2) == 0 { up_to(40 * MS) } else { Duration::ZERO });
             return Ok(Verdict::Discard);
         }
-        match pick(400) {
+        let verdict = match pick(400) {
             1 => {
                 self.world.hinder(2_500 * MS);
                 Ok(Verdict::Discard)
@@ -283,7 +321,9 @@ impl Manager for Endpoints {
                 Ok(Verdict::Keep)
             }
             _ => Ok(Verdict::Keep),
-        }
+        };
+        *line.asked.lock().expect("nobody panics with it") = self.world.known();
+        verdict
     }
 
     fn ping(&self, line: &mut Line) -> Result<(), Down> {
@@ -299,7 +339,8 @@ impl Manager for Endpoints {
 
     fn on_return(&self, line: &mut Line, how: Outcome) -> Verdict {
         line.end();
-        if how == Outcome::Done && pick(200) != 1 { Verdict::Keep } else { Verdict::Discard }
+        let spoils = self.world.spoils.load(Ordering::SeqCst);
+        if how == Outcome::Done && !spoils && pick(200) != 1 { Verdict::Keep } else { Verdict::Discard }
     }
 
     fn close(&self, mut line: Line, _why: CloseReason) {

@@ -162,3 +162,32 @@ fn an_old_outage_refuses_nobody() {
     fail(&mut backoff, 8_000 * MS, 8_010 * MS);
     assert!(backoff.refusal(8_011 * MS, 1_000 * MS, ALONE).is_none());
 }
+
+#[test]
+fn a_success_that_is_older_than_the_last_failure_ends_no_outage() {
+    let mut backoff = Backoff::new(4);
+    (0..2).for_each(|_| assert_eq!(backoff.begun(0, ALONE), 1));
+    assert!(fail(&mut backoff, 0, 5 * MS));
+    assert_eq!(backoff.succeeded(0, 6 * MS), None, "it began before the failure");
+    assert!(backoff.is_down());
+    assert_eq!(backoff.dials(7 * MS, ALONE), 0, "the pause goes on");
+    backoff.begun(100 * MS, ALONE);
+    assert_eq!(backoff.succeeded(100 * MS, 101 * MS), Some(5 * MS), "since the failure");
+    assert!(!backoff.is_down());
+}
+
+#[test]
+fn a_shorter_longest_pause_shortens_the_one_under_way() {
+    let mut backoff = Backoff::new(4);
+    // Half a minute and more, in the end.
+    let mut now = 0;
+    for _ in 0..12 {
+        now = backoff.due(now, NEVER, ALONE).min(now + 100_000 * MS);
+        backoff.begun(now, ALONE);
+        backoff.failed(now, now, error(), true, MAX);
+    }
+    assert_eq!(backoff.dials(now + 1_000 * MS, ALONE), 0);
+    backoff.set_limits(4, Duration::from_secs(1));
+    assert_eq!(backoff.dials(now + 999 * MS, ALONE), 0);
+    assert_eq!(backoff.dials(now + 1_000 * MS, ALONE), 1);
+}
