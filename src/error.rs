@@ -390,3 +390,6 @@ impl<E: Error + Send + Sync + 'static> From<UseError<E>> for io::Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ const LAYERS: [&[&str]; 17] = [
     // Reactors and what they register. Knows neither pool nor manager.
     &["watch/"],
     // What a user implements, sets and reads.
-    &["error.rs", "manager.rs", "settings.rs", "observe.rs", "stats.rs"],
+    &["error.rs", "error/", "manager.rs", "settings.rs", "observe.rs", "stats.rs"],
     // Ready-made connections.
     &["net/", "clients/"],
     // The engine's parts, which know neither the engine nor each other but for what stands here.

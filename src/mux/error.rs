@@ -164,3 +164,59 @@ impl From<CallError> for io::Error {
         io::Error::new(kind, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_words_and_its_own_as_an_io_error() {
+        let kinds = [
+            (CallErrorKind::TimedOut, true, "timed out after 20 ms waiting for a reply", io::ErrorKind::TimedOut),
+            (CallErrorKind::TimedOut, false, "timed out after 20 ms waiting to be sent", io::ErrorKind::TimedOut),
+            (
+                CallErrorKind::Disconnected,
+                true,
+                "the connection ended before the reply",
+                io::ErrorKind::ConnectionReset,
+            ),
+            (
+                CallErrorKind::Down,
+                false,
+                "the request was not sent: there is no connection",
+                io::ErrorKind::NotConnected,
+            ),
+            (CallErrorKind::Refused, false, "the request was refused and not sent", io::ErrorKind::InvalidInput),
+            (
+                CallErrorKind::Overloaded,
+                false,
+                "not sent within 20 ms: too much is in flight already",
+                io::ErrorKind::ResourceBusy,
+            ),
+            (CallErrorKind::Closed, false, "the mux is closed", io::ErrorKind::BrokenPipe),
+        ];
+        for (kind, sent, text, io) in kinds {
+            let cause: Cause = Arc::new(fmt::Error);
+            let error = CallError::new(kind, sent, Duration::from_millis(20), Some(cause));
+            assert_eq!((error.kind(), error.was_sent(), error.to_string()), (kind, sent, text.to_owned()));
+            assert_eq!(error.waited(), Duration::from_millis(20));
+            assert_eq!(error.cause().unwrap().to_string(), fmt::Error.to_string());
+            assert_eq!(error.source().unwrap().to_string(), fmt::Error.to_string());
+            let outside = io::Error::from(error);
+            assert_eq!((outside.kind(), outside.to_string()), (io, text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_a_protocol_must_not_do_is_refused_with_the_reason() {
+        for (misuse, text) in [
+            (Misuse::Empty, "the protocol encodes nothing for this request, to which no reply would come"),
+            (Misuse::Shortened, "the protocol has taken away what it had encoded before"),
+            (Misuse::Nested, "the protocol calls the mux while it reads for it, and would wait for itself"),
+        ] {
+            let error = CallError::from(misuse);
+            assert_eq!((error.kind(), error.was_sent()), (CallErrorKind::Refused, false));
+            assert_eq!(error.source().unwrap().to_string(), text);
+        }
+    }
+}

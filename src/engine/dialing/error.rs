@@ -90,3 +90,47 @@ impl std::error::Error for DialError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn each_failure_that_the_pool_finds_by_itself_has_its_words() {
+        let no_more = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        let errors = [
+            (DialError::Overdue(Duration::from_secs(3)), "the dial took longer than 3000 ms"),
+            (
+                DialError::Hanging { dials: 16, oldest: Duration::from_millis(130_700) },
+                "16 dials hang, the oldest of them for 130 s",
+            ),
+            (DialError::ClosesHang { closes: 16 }, "16 closes hang, and leave no room to open connections"),
+            (DialError::Panicked("connect"), "the manager's connect panicked"),
+            (DialError::NoThread, "no background thread could be started for the dial"),
+            (DialError::LeftUnfit, "the manager's connect left the stream dirty: an exchange was half done"),
+            (
+                DialError::NoDescriptor(no_more),
+                "no descriptor is left to watch the connection with (each pooled connection takes two)",
+            ),
+        ];
+        errors.into_iter().for_each(|(error, text)| assert_eq!(error.to_string(), text));
+        let other = DialError::NoDescriptor(io::Error::other("why"));
+        assert_eq!(other.to_string(), "the connection's descriptor could not be duplicated");
+        assert_eq!(other.source().unwrap().to_string(), "why");
+        assert!(DialError::NoThread.source().is_none());
+    }
+
+    #[test]
+    fn what_leaves_before_its_first_use_is_told_by_why_it_leaves() {
+        let reasons = [
+            (CloseReason::Panicked, "the manager's hook panicked"),
+            (CloseReason::IdleData, "the peer sends before it is asked: read its greeting in `connect`"),
+            (CloseReason::PeerClosed, "the peer accepted the connection and hung up at once"),
+            (CloseReason::HeldTooLong, "the manager's on_checkout took longer than the caller's time"),
+            (CloseReason::Discarded, "the manager's on_checkout discards what it has just opened"),
+        ];
+        reasons.into_iter().for_each(|(why, text)| assert_eq!(DialError::of_unused(why).to_string(), text));
+    }
+}
