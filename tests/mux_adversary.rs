@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -137,13 +137,18 @@ fn a_deadline_without_end_is_none() {
 /// Calls its own mux from wherever it is called.
 #[derive(Default)]
 struct Nested {
-    mux: Arc<OnceLock<Mux<TcpManager, Nested>>>,
+    /// Weak, or the mux would hold itself for ever.
+    mux: Weak<OnceLock<Mux<TcpManager, Nested>>>,
     told: Arc<AtomicUsize>,
 }
 
 impl Nested {
+    fn mux(&self) -> Option<Mux<TcpManager, Nested>> {
+        self.mux.upgrade()?.get().cloned()
+    }
+
     fn call(&self) {
-        let Some(mux) = self.mux.get() else { return };
+        let Some(mux) = self.mux() else { return };
         let error = mux.call("nested").unwrap_err();
         assert_eq!((error.kind(), error.was_sent()), (CallErrorKind::Refused, false));
         let results = mux.pipeline(["nested", "nested"]);
@@ -160,7 +165,7 @@ impl Protocol for Nested {
     fn encode(&self, request: &str, into: &mut Vec<u8>) -> Result<(), Told> {
         if request == "outer" {
             // Here it may: nobody waits for it.
-            let inner = self.mux.get().map(|mux| mux.call("inner"));
+            let inner = self.mux().map(|mux| mux.call("inner"));
             assert!(inner.is_none_or(|reply| reply.is_ok_and(|reply| reply == "inner")));
         }
         Lines::default().encode(request, into)
@@ -179,8 +184,9 @@ impl Protocol for Nested {
 #[test]
 fn a_call_within_a_call_is_answered_or_refused_and_never_waits_for_itself() {
     let server = Server::echo();
-    let protocol = Nested::default();
-    let (cell, told) = (Arc::clone(&protocol.mux), Arc::clone(&protocol.told));
+    let cell = Arc::new(OnceLock::new());
+    let protocol = Nested { mux: Arc::downgrade(&cell), told: Arc::default() };
+    let told = Arc::clone(&protocol.told);
     let mux = one_line(server.address(), protocol).build().unwrap();
     assert!(cell.set(mux.clone()).is_ok());
     let begun = Instant::now();

@@ -9,7 +9,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Barrier, Condvar, Mutex, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -280,11 +280,16 @@ fn one_build_and_one_error_are_for_all_who_waited_for_it() {
 }
 
 /// A map whose `make` asks for pools, which it must reach: the map, and the keys that were asked for in vain, in a circle.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Asking {
     map: Arc<OnceLock<PoolMap<&'static str, Counting<Fake>>>>,
     made: Made,
     circles: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
+}
+
+/// What a map's `make` reaches it by.
+fn own<T>(map: &Weak<T>) -> Arc<T> {
+    map.upgrade().expect("somebody asks it")
 }
 
 impl Asking {
@@ -294,8 +299,10 @@ impl Asking {
         ready: impl Fn(&Self, &str) + Send + Sync + 'static,
     ) -> Self {
         let asking = Asking::default();
-        let this = asking.clone();
+        // Weak, or the map would hold itself for ever.
+        let (map, made, circles) = (Arc::downgrade(&asking.map), Arc::clone(&asking.made), Arc::clone(&asking.circles));
         let make = move |key: &&'static str| {
+            let this = Asking { map: own(&map), made: Arc::clone(&made), circles: Arc::clone(&circles) };
             let builder = note(&this.made, key);
             ready(&this, key);
             for (_, other) in questions.iter().filter(|(asks, _)| asks == key) {
@@ -371,11 +378,11 @@ fn of_makers_that_ask_each_others_maps_one_is_told_so() {
     let maps: Arc<[OnceLock<PoolMap<u32, Fake>>; 2]> = Arc::default();
     let circles = Arc::new(AtomicUsize::new(0));
     for (this, other) in [(0, 1), (1, 0)] {
-        let (all, meet, circles) = (Arc::clone(&maps), Arc::clone(&meet), Arc::clone(&circles));
+        let (all, meet, circles) = (Arc::downgrade(&maps), Arc::clone(&meet), Arc::clone(&circles));
         maps[this].get_or_init(|| {
             PoolMap::new(move |key: &u32| {
                 meet.wait();
-                if let Err(error) = all[other].get().unwrap().get(key) {
+                if let Err(error) = own(&all)[other].get().unwrap().get(key) {
                     assert!(matches!(build_error(&error), BuildError::Circular), "{error}");
                     circles.fetch_add(1, Ordering::SeqCst);
                 }
@@ -416,13 +423,13 @@ fn makers_that_panic_at_a_circle_hang_nobody() {
         let meet = Barrier::new(2);
         let first = AtomicUsize::new(0);
         let map: Arc<OnceLock<PoolMap<&'static str, Fake>>> = Arc::default();
-        let this = Arc::clone(&map);
+        let this = Arc::downgrade(&map);
         map.get_or_init(move || {
             PoolMap::new(move |key: &&'static str| {
                 if first.fetch_add(1, Ordering::SeqCst) < 2 {
                     meet.wait();
                     let other = if *key == "a" { "b" } else { "a" };
-                    this.get().unwrap().pool(&other).unwrap_or_else(|error| panic!("{ON_PURPOSE}: {error}"));
+                    own(&this).get().unwrap().pool(&other).unwrap_or_else(|error| panic!("{ON_PURPOSE}: {error}"));
                 }
                 Pool::builder(Fake::default()).max_size(1)
             })
@@ -621,14 +628,15 @@ fn whatever_makers_do_nobody_hangs() {
     hush();
     let map: Arc<OnceLock<PoolMap<u32, Counting<Fake>>>> = Arc::default();
     let (censuses, calm) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-    let (this, all, is_calm) = (Arc::clone(&map), Arc::clone(&censuses), Arc::clone(&calm));
+    let (this, all, is_calm) = (Arc::downgrade(&map), Arc::clone(&censuses), Arc::clone(&calm));
     map.get_or_init(|| {
         PoolMap::new(move |_: &u32| {
             let (manager, census) = Counting::new(Fake::default());
             all.lock().unwrap().push(census);
             let wild = !is_calm.load(Ordering::SeqCst);
             if wild {
-                let map = this.get().unwrap();
+                let map = own(&this);
+                let map = map.get().unwrap();
                 for _ in 0..fastrand::u32(..3) {
                     match (map.get(&fastrand::u32(..KEYS)).map(drop), fastrand::u8(..4)) {
                         (Err(error), 0) => panic!("{ON_PURPOSE}: {error}"),
