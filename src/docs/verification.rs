@@ -82,7 +82,10 @@
 //!   13,328 drains, 2,908 leases forgotten. No connection had two owners, no answer was somebody else's, no caller was left asleep (one wait
 //!   outlasted its time on a machine that stood still), the books balanced at each of 322 rests. Descriptors and threads were flat; resident
 //!   memory was 7.0 MiB on average in the second third and 7.5 MiB in the last, of which nothing is lost as valgrind has it.
-//! - The simulator: 4,000 worlds of a minute without a fault, in 94 s.
+//! - The simulator: 6,000 worlds of a minute without a fault, in 709 s of a debug build beside other work.
+//! - The sanitizers: some 630 tests of 66 binaries under that of addresses and under that of threads, 132 tests under valgrind: nothing in the
+//!   library. Two files of tests that leaked what they had tied into a circle were mended.
+//! - The mutants of the policy: no survivor among 30.
 //! - The storms: 100,000 schedules of each.
 //! - The fuzz targets found, in a minute each, two places at which a bare line's end from a peer made a parser of Redis's protocol panic.
 //!
