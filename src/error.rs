@@ -391,5 +391,5 @@ impl<E: Error + Send + Sync + 'static> From<UseError<E>> for io::Error {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(corepool_loom)))]
 mod tests;

@@ -198,6 +198,49 @@ fn a_call_within_a_call_is_answered_or_refused_and_never_waits_for_itself() {
     mux.close();
 }
 
+/// Calls another mux while it reads, whose protocol calls back.
+struct Crossed {
+    other: Weak<OnceLock<Mux<TcpManager, Crossed>>>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl Protocol for Crossed {
+    type Request = str;
+    type Reply = String;
+
+    fn encode(&self, request: &str, into: &mut Vec<u8>) -> Result<(), Told> {
+        Lines::default().encode(request, into)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Decoded<String> {
+        let other = self.other.upgrade().and_then(|other| other.get().cloned());
+        match other.map(|other| other.call("nested")) {
+            Some(Err(error)) if error.kind() == CallErrorKind::Refused => {
+                self.refused.fetch_add(1, Ordering::SeqCst);
+            }
+            nested => assert_eq!(nested.unwrap().unwrap(), "nested"),
+        }
+        Lines::default().decode(bytes)
+    }
+}
+
+#[test]
+fn a_call_that_comes_back_by_way_of_another_mux_is_refused() {
+    let server = Server::echo();
+    let (one, other, refused) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()), Arc::default());
+    let build = |of: &Arc<OnceLock<_>>| {
+        let protocol = Crossed { other: Arc::downgrade(of), refused: Arc::clone(&refused) };
+        one_line(server.address(), protocol).build().unwrap()
+    };
+    assert!(one.set(build(&other)).is_ok() && other.set(build(&one)).is_ok());
+    let begun = Instant::now();
+    assert_eq!(one.get().unwrap().call("outer").unwrap(), "outer");
+    assert!(refused.load(Ordering::SeqCst) >= 1);
+    assert!(begun.elapsed() < HOPELESS, "nobody has waited for a call's whole time");
+    one.get().unwrap().close();
+    other.get().unwrap().close();
+}
+
 /// Pushes without end.
 #[test]
 fn a_peer_that_never_stops_talking_holds_nobody_beyond_the_deadline() {

@@ -314,6 +314,35 @@ fn a_stopped_server_is_given_up_by_the_watchdog() {
     });
 }
 
+/// A script that runs for three times as long as the watchdog waits.
+const SLOW_SCRIPT: &str = "local t = redis.call('TIME') local ends = t[1] * 1000000 + t[2] + 600000 \
+                           repeat t = redis.call('TIME') until t[1] * 1000000 + t[2] > ends return 7";
+
+#[test]
+fn scripts_are_exempt_from_the_watchdog_in_a_command_and_in_a_pipe() {
+    let Some(server) = Redis::start() else { return };
+    let mux = on(TcpManager::new(server.address()), Resp::new()).watchdog(Some(SHORT)).build().unwrap();
+    let script = || redis::cmd("EVAL").arg(SLOW_SCRIPT).arg(0).to_owned();
+    assert_eq!(script().query::<u64>(&mut &mux).unwrap(), 7);
+    let both: (u64, u64) = redis::pipe().add_command(script()).add_command(script()).query(&mut &mux).unwrap();
+    assert_eq!((both, mux.stats().total().failed), ((7, 7), 0));
+}
+
+#[test]
+fn a_long_line_is_a_reply_like_others() {
+    let Some(server) = Redis::start() else { return };
+    let mux = on(TcpManager::new(server.address()), Resp::new()).build().unwrap();
+    let say = |of: &str, length: usize| {
+        let script = format!("return {{{of}=string.rep('x', {length})}}");
+        redis::cmd("EVAL").arg(script).arg(0).query::<String>(&mut &mux)
+    };
+    assert_eq!(say("ok", 70_000).unwrap().len(), 70_000);
+    assert!(say("err", 70_000).unwrap_err().to_string().len() >= 70_000);
+    assert_eq!((mux.stats().total().failed, mux.stats().total().connections), (0, 1));
+    let error = say("ok", 2 << 20).unwrap_err();
+    assert!(error.to_string().contains("a line of more than 1 MiB"), "{error}");
+}
+
 /// A connection that the server has taken on: it answers.
 fn welcome(conn: &mut (impl Read + Write)) -> std::io::Result<()> {
     conn.write_all(b"PING\r\n")?;

@@ -52,6 +52,22 @@ fn the_page_counts_what_there_is() {
 }
 
 #[test]
+fn each_mutant_was_run_and_none_survived() {
+    let Ok(table) = fs::read_to_string(root().join("loom-tests/README.md")) else { return };
+    for patch in files(&root().join("loom-tests/mutations")) {
+        let Some(name) = patch.file_name().unwrap().to_str().unwrap().strip_suffix(".patch") else { continue };
+        let row = table.lines().find(|line| line.starts_with(&format!("| `{name}` | ")));
+        let row =
+            row.unwrap_or_else(|| panic!("{name} is not in the table: run loom-tests/mutations/run --write {name}"));
+        let expected = fs::read_to_string(&patch).unwrap();
+        let (_, models) = expected.lines().next().unwrap().split_once("; fails: ").expect("models that find it");
+        for model in models.split(' ') {
+            assert!(row.contains(&format!("`{model}`")), "{name} survived {model}: {row}");
+        }
+    }
+}
+
+#[test]
 fn what_the_page_names_is_there() {
     let in_package = !root().join("loom-tests").exists();
     let quoted = PAGE.split('`').skip(1).step_by(2).filter(|name| name.contains('/') && !name.contains(' '));

@@ -11,9 +11,6 @@ mod builder;
 #[path = "../../src/engine/mod.rs"]
 #[allow(dead_code, unused_imports, missing_debug_implementations, reason = "as below")]
 mod engine;
-#[path = "../../src/error.rs"]
-#[allow(dead_code, unreachable_pub, reason = "as below")]
-mod error;
 #[path = "../../src/mux/line/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod line;
@@ -24,9 +21,12 @@ mod lockfree;
 /// Files with files of their own, which are beside them in the crate.
 #[path = "../../src"]
 mod house {
+    #[allow(dead_code, unreachable_pub, reason = "as above")]
+    pub(crate) mod error;
     #[allow(dead_code, unreachable_pub, missing_debug_implementations, reason = "as above")]
     pub(crate) mod map;
 }
+use house::error;
 #[allow(dead_code, reason = "as above")]
 mod lease;
 #[path = "../../src/manager.rs"]

@@ -153,12 +153,15 @@ where
         self::results(results, exchanged)
     }
 
-    /// Sends bytes that are encoded already, to which so many replies are due.
+    /// Sends requests that are encoded already, to which so many replies are due.
     #[cfg(feature = "redis")]
-    pub(super) fn call_raw(&self, encoded: &[u8], replies: usize) -> Vec<Result<P::Reply, CallError>> {
+    pub(super) fn call_raw(&self, encoded: &P::Request, replies: usize) -> Vec<Result<P::Reply, CallError>>
+    where
+        P::Request: AsRef<[u8]>,
+    {
         let exchanged = self.shared.exchange(self.shared.call_timeout, |bytes| {
-            bytes.extend_from_slice(encoded);
-            Ok(Asked { due: replies, patient: false })
+            bytes.extend_from_slice(encoded.as_ref());
+            Ok(Asked { due: replies, patient: self.shared.may_block(encoded) })
         });
         results((0..replies).map(|_| None), exchanged)
     }

@@ -1,7 +1,7 @@
 //! A line's world: a pool that its connections come from, their sockets, and the protocol.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -68,8 +68,9 @@ pub(super) struct Input<R> {
 }
 
 thread_local! {
-    /// The mux that this thread reads for, by its address; 0: none. What is called meanwhile is the protocol's, which may try to call.
-    static READS_FOR: Cell<usize> = const { Cell::new(0) };
+    /// The muxes that this thread reads for, by their addresses. What is called meanwhile is the protocol's, which may try to call; and in a
+    /// call of another mux this thread may read for that, too.
+    static READS_FOR: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 impl<M: Manager, P> Feed<M, P> {
@@ -79,7 +80,7 @@ impl<M: Manager, P> Feed<M, P> {
 
     /// Whether this thread is inside [`Protocol::decode`] or [`Protocol::on_push`] of this mux: a call would wait for itself.
     pub(super) fn is_read_by_this_thread(&self) -> bool {
-        READS_FOR.get() == self.address()
+        READS_FOR.with_borrow(|muxes| muxes.contains(&self.address()))
     }
 }
 
@@ -282,9 +283,9 @@ where
     }
 
     fn receive(&self, from: &mut Self::Input, into: &mut Vec<P::Reply>, look: Look, time: &Until) -> Result<(), Cause> {
-        let before = READS_FOR.replace(self.address());
+        READS_FOR.with_borrow_mut(|muxes| muxes.push(self.address()));
         let read = from.read(&self.protocol, into, self.max_reply, wait(look, time));
-        READS_FOR.set(before);
+        READS_FOR.with_borrow_mut(Vec::pop);
         read.map(drop)
     }
 

@@ -17,6 +17,9 @@
 //! `SUBSCRIBE`, `CLIENT REPLY`) or hold it up (`BLPOP`, `XREAD BLOCK`, `WAIT`) is not sent: its caller gets an error that names the pool,
 //! where such a command belongs. The list is of commands that Redis 7 has; a module's own that blocks is not on it.
 //!
+//! **A line** (a status, an error, a number) of more than 1 MiB is taken for nonsense, and costs the connection: strings have no such limit
+//! but [`max_reply`](super::MuxBuilder::max_reply).
+//!
 //! **Login** (`AUTH`, `HELLO 3`, `SELECT`) is the manager's: [`TcpManager::with_login`](crate::TcpManager::with_login).
 //!
 //! **Pushes** of RESP3 (invalidations of `CLIENT TRACKING`, which the login may turn on) go to [`Resp::on_push`], never to a caller.

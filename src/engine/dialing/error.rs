@@ -108,7 +108,7 @@ mod tests {
             ),
             (DialError::ClosesHang { closes: 16 }, "16 closes hang, and leave no room to open connections"),
             (DialError::Panicked("connect"), "the manager's connect panicked"),
-            (DialError::NoThread, "no background thread could be started for the dial"),
+            (DialError::NoThread(io::Error::other("why")), "no background thread could be started for the dial"),
             (DialError::LeftUnfit, "the manager's connect left the stream dirty: an exchange was half done"),
             (
                 DialError::NoDescriptor(no_more),
@@ -119,7 +119,7 @@ mod tests {
         let other = DialError::NoDescriptor(io::Error::other("why"));
         assert_eq!(other.to_string(), "the connection's descriptor could not be duplicated");
         assert_eq!(other.source().unwrap().to_string(), "why");
-        assert!(DialError::NoThread.source().is_none());
+        assert_eq!(DialError::NoThread(io::Error::other("why")).source().unwrap().to_string(), "why");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) struct Ticket<R, C> {
     bytes: usize,
     /// Replies that are still to come.
     due: usize,
+    /// Some have come.
+    answered: bool,
     /// Its caller is still there.
     living: bool,
     /// It may take as long as it likes: the watchdog does not look at it.
@@ -68,7 +70,14 @@ impl<R, C> Order<R, C> {
     pub(super) fn append(&mut self, bytes: usize, due: usize, patient: bool) -> (u64, Arc<Place<R, C>>) {
         let place = self.spare_place();
         let number = self.first + self.tickets.len() as u64;
-        self.tickets.push_back(Ticket { place: Arc::clone(&place), bytes, due, living: true, patient });
+        self.tickets.push_back(Ticket {
+            place: Arc::clone(&place),
+            bytes,
+            due,
+            answered: false,
+            living: true,
+            patient,
+        });
         (number, place)
     }
 
@@ -114,6 +123,7 @@ impl<R, C> Order<R, C> {
             let count = ticket.due.min(replies);
             (ticket.due, replies) = (ticket.due - count, replies - count);
             let last = ticket.due == 0;
+            ticket.answered = true;
             into.push(Delivery { place: Arc::clone(&ticket.place), count, last });
             self.trim();
         }
@@ -186,7 +196,8 @@ impl<R, C> Order<R, C> {
 
     /// The connection has ended. Of the last bytes that it was handed, `written` of `handed` were written: calls that begin after these
     /// are in the batch again, if their callers are still there, and `rescued` says where in those bytes they stand. The callers of all
-    /// the others are `lost`.
+    /// the others are `lost`: among them whose call got a reply before it was written, as the peer's last word may come. On the next
+    /// connection it would be owed one more than it waits for.
     pub(super) fn break_off(
         &mut self,
         handed: usize,
@@ -198,7 +209,7 @@ impl<R, C> Order<R, C> {
         while kept > 0 {
             let ticket = &mut self.tickets[kept - 1];
             let is_hollow = ticket.due == 0;
-            if !is_hollow && (ticket.bytes == 0 || begin < written + ticket.bytes) {
+            if !is_hollow && (ticket.bytes == 0 || ticket.answered || begin < written + ticket.bytes) {
                 break;
             }
             begin -= ticket.bytes;
@@ -237,4 +248,31 @@ pub(super) enum Left {
     Tombstone,
     /// Nothing: these bytes of the batch are not to be written.
     Withdrawn(Range<usize>),
+}
+
+#[cfg(all(test, not(corepool_loom)))]
+mod tests {
+    use super::*;
+
+    /// What becomes of two calls of three replies, six bytes each, when the connection that was handed them has taken none of their bytes,
+    /// and so many replies have come all the same: where they are in the next batch, and how many are lost.
+    fn broken_off(replies: usize) -> (Vec<Range<usize>>, usize) {
+        let mut order = Order::<(), ()>::new();
+        order.append(6, 3, false);
+        order.append(6, 3, false);
+        order.hand_over();
+        order.answer(replies, &mut Vec::new());
+        let (mut rescued, mut lost) = (Vec::new(), Vec::new());
+        order.break_off(12, 0, &mut rescued, &mut lost);
+        assert_eq!(order.len(), rescued.len());
+        (rescued, lost.len())
+    }
+
+    #[test]
+    fn a_call_that_got_a_reply_before_it_was_written_is_not_written_again() {
+        assert_eq!(broken_off(0), (vec![0..6, 6..12], 0));
+        assert_eq!(broken_off(1), (vec![6..12], 1));
+        assert_eq!(broken_off(3), (vec![6..12], 0));
+        assert_eq!(broken_off(4), (vec![], 1));
+    }
 }

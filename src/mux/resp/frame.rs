@@ -29,8 +29,9 @@ pub(super) enum Kind {
 /// Arrays in arrays: one less than the parser allows.
 const DEPTH: usize = 99;
 
-/// The longest line: a number, an error. Redis's own are shorter than its reply buffer.
-const LINE: usize = 64 * 1024;
+/// The longest line: a number, an error, a script's status. While one is on its way it is looked through again with each piece of it, so a
+/// reply has not all of `max_reply` for it.
+const LINE: usize = 1 << 20;
 
 /// A length that is no attack: more does not fit the longest reply of any mux.
 const LONGEST: u64 = 1 << 40;
@@ -49,7 +50,7 @@ impl Frame {
             let Some(text) = line(&bytes[at + 1..]) else {
                 let too_long = bytes.len() - at > LINE;
                 if too_long {
-                    return Frame::Broken("a line without an end");
+                    return Frame::Broken("a line of more than 1 MiB");
                 }
                 // Its end, or the second half of that.
                 let own = if bytes.len() > at + 1 && bytes.ends_with(b"\r") { 1 } else { 2 };
@@ -218,7 +219,7 @@ mod tests {
             assert!(matches!(Frame::measure(text.as_bytes()), Frame::Broken(_)), "{text:?}");
         }
         assert!(matches!(Frame::measure(&b"*1\r\n".repeat(200)), Frame::Broken(_)));
-        assert!(matches!(Frame::measure(&[b'+'; 70_000]), Frame::Broken(_)));
+        assert!(matches!(Frame::measure(&[b'+'; LINE + 2]), Frame::Broken(_)));
         assert_eq!(Frame::measure(b"$1000000000000\r\n"), Frame::More(1_000_000_000_002));
         assert_eq!(Frame::measure(b"*1000000000\r\n"), Frame::More(3_000_000_000));
     }
