@@ -45,6 +45,9 @@ pub use self::postgres::{
 };
 #[cfg(feature = "r2d2")]
 pub use self::r2d2::{R2d2Error, R2d2Manager, WatchedR2d2Manager};
+/// What a mux of Redis's protocol refuses as well.
+#[cfg(feature = "redis")]
+pub(crate) use self::redis::changing::changing;
 /// What a peer of Redis's protocol says, for the fuzz targets.
 #[cfg(all(any(test, fuzzing), feature = "redis"))]
 #[doc(hidden)]

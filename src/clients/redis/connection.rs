@@ -25,8 +25,9 @@ use crate::watch::stream::Stream;
 /// - an I/O error or a timeout was met on it, or something that is not Redis's protocol: a late reply would answer the next user's command.
 ///   Until then every further command on it fails;
 /// - it is owed replies, or has some that nobody asked for;
-/// - a transaction is open (`MULTI`, `WATCH`), or its session is not what the login left: `SELECT`, `AUTH`, `HELLO`, `SUBSCRIBE`,
-///   `MONITOR`, `READONLY`, `CLIENT REPLY`, `CLIENT TRACKING`, … were sent.
+/// - a transaction is open (`MULTI`, `WATCH`), also where the server refused the command that was to end it;
+/// - its session is not what the login left: `SELECT`, `AUTH`, `HELLO`, `SUBSCRIBE`, `MONITOR`, `READONLY`, `CLIENT REPLY`,
+///   `CLIENT TRACKING`, `CLIENT SETNAME`, `SCRIPT DEBUG`, … were sent, whatever came of it.
 ///
 /// An error that the server reports costs nothing.
 pub struct RedisConnection {
@@ -105,6 +106,7 @@ impl RedisConnection {
                 Value::Push { kind, data } => self.pushed(Value::Push { kind, data }),
                 reply => {
                     self.owed -= 1;
+                    self.session.hears(&reply);
                     if self.owed == 0 {
                         self.take_pushes()?;
                     }

@@ -1,6 +1,7 @@
 //! Redis: connections of ours that speak its protocol ([`manager`], [`connection`]), and those of the `redis` crate ([`stock`]).
 
 mod ahead;
+pub(super) mod changing;
 pub(super) mod connection;
 mod frames;
 pub(super) mod manager;

@@ -4,37 +4,11 @@
 use std::error::Error;
 use std::fmt;
 
-/// Those that change the connection for whoever uses it next, or what it answers with.
-const CHANGES: [&str; 25] = [
-    "ASKING",
-    "AUTH",
-    "DISCARD",
-    "EXEC",
-    "HELLO",
-    "MONITOR",
-    "MULTI",
-    "PSUBSCRIBE",
-    "PSYNC",
-    "PUNSUBSCRIBE",
-    "QUIT",
-    "READONLY",
-    "READWRITE",
-    "REPLCONF",
-    "RESET",
-    "SELECT",
-    "SSUBSCRIBE",
-    "SUBSCRIBE",
-    "SUNSUBSCRIBE",
-    "SYNC",
-    "UNSUBSCRIBE",
-    "UNWATCH",
-    "WATCH",
-    "SHUTDOWN",
-    "FAILOVER",
-];
+use crate::clients::changing;
 
-/// Of `CLIENT`, these.
-const CLIENT: [&str; 7] = ["CACHING", "NO-EVICT", "NO-TOUCH", "REPLY", "SETINFO", "SETNAME", "TRACKING"];
+/// Beside those that change a connection for good, those that do so until another one comes, which is anybody's here; and the one that
+/// has the server leave its place.
+const SHARED: [&str; 6] = ["DISCARD", "EXEC", "FAILOVER", "MULTI", "UNWATCH", "WATCH"];
 
 /// Those that wait for something to happen, while everybody else waits for them.
 const BLOCKS: [&str; 10] =
@@ -78,15 +52,16 @@ pub(super) fn check(packed: &[u8], replies: usize) -> Result<(), Box<dyn Error +
         let command = command.map_err(|()| Refusal::NoCommand)?;
         commands += 1;
         let name = || String::from_utf8_lossy(command.name).to_uppercase();
-        let listed = |names: &[&str], word: &[u8]| names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word));
-        let changes = listed(&CHANGES, command.name)
-            || command.is_one_of(&[b"CLIENT"]) && command.first().is_some_and(|first| listed(&CLIENT, first))
-            || command.is_one_of(&[b"SCRIPT"]) && command.first().is_some_and(|first| listed(&["DEBUG"], first));
-        if changes {
+        let listed = |names: &[&str]| names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(command.name));
+        if let Some((name, subcommand)) = changing(command.name, command.first().unwrap_or_default()) {
+            let name = subcommand.map_or_else(|| name.to_owned(), |subcommand| format!("{name} {subcommand}"));
+            return Err(Refusal::Changes(name).into());
+        }
+        if listed(&SHARED) {
             return Err(Refusal::Changes(name()).into());
         }
         let reads_stream = command.is_one_of(&[b"XREAD", b"XREADGROUP"]);
-        if listed(&BLOCKS, command.name) || reads_stream && command.waits_for_a_stream() {
+        if listed(&BLOCKS) || reads_stream && command.waits_for_a_stream() {
             return Err(Refusal::Blocks(name()).into());
         }
     }
@@ -206,8 +181,10 @@ mod tests {
             &["MULTI"][..],
             &["select", "1"],
             &["Subscribe", "news"],
-            &["client", "reply", "off"],
-            &["CLIENT", "TRACKING", "on"],
+            &["AUTH"],
+            &["post", "x"],
+            &["Host:", "x"],
+            &["SHUTDOWN"],
             &["blpop", "key", "0"],
             &["WAIT", "1", "0"],
             &["xread", "COUNT", "2", "block", "0", "STREAMS", "s", "$"],
@@ -220,11 +197,25 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_the_subcommand() {
+        for (words, says) in [
+            (["client", "reply", "off"], "CLIENT REPLY would change"),
+            (["CLIENT", "tracking", "on"], "CLIENT TRACKING would change"),
+            (["script", "DEBUG", "yes"], "SCRIPT DEBUG would change"),
+        ] {
+            let refusal = refused(&words).unwrap_or_else(|| panic!("{words:?} is sent"));
+            assert!(refusal.starts_with(says), "{refusal}");
+        }
+    }
+
+    #[test]
     fn others_are_sent() {
         for words in [
             &["GET", "MULTI"][..],
             &["SET", "k", "*1\r\n$5\r\nMULTI\r\n"],
             &["CLIENT", "ID"],
+            &["CLIENT"],
+            &["SCRIPT", "LOAD", "return 1"],
             &["XREAD", "STREAMS", "BLOCK", "0"],
             &["XREADGROUP", "GROUP", "BLOCK", "block", "COUNT", "1", "STREAMS", "s", ">"],
             &["EVAL", "return 1", "0"],

@@ -11,7 +11,7 @@ use client_tests::server::{AMPLE, eventually};
 use client_tests::servers::Redis;
 use corepool::clients::{RedisClientManager, RedisConnection, RedisManager, Watched};
 use corepool::{CloseReason, Event, GetErrorKind, Manager, Opening, Pool};
-use redis::{Client, Commands, ConnectionLike, RedisResult, cmd, pipe};
+use redis::{Client, Commands, ConnectionLike, RedisResult, Value, cmd, pipe};
 use rustix::process::Signal;
 
 fn ask(redis: &mut impl ConnectionLike, token: &str) -> RedisResult<String> {
@@ -154,6 +154,89 @@ fn what_a_user_leaves_in_a_session_costs_the_connection() {
         eventually("the one that was left", || closings.0.lock().unwrap().len() == dials + 1);
     }
     assert!(closings.0.lock().unwrap().iter().all(|reason| *reason == CloseReason::Discarded));
+}
+
+fn say(redis: &mut RedisConnection, words: &str) -> RedisResult<Value> {
+    let mut words = words.split(' ');
+    let mut command = cmd(words.next().unwrap());
+    words.for_each(|word| {
+        command.arg(word);
+    });
+    command.query(redis)
+}
+
+/// What one user leaves is not there for the next one, and what has ended costs no connection.
+#[track_caller]
+fn assert_left(url: &str, left: &[&str], costs: bool) {
+    let pool = Pool::builder(RedisManager::new(url).unwrap()).max_size(1).build().unwrap();
+    pool.with(|redis| {
+        left.iter().for_each(|words| drop(say(redis, words)));
+        RedisResult::Ok(())
+    })
+    .unwrap();
+    let (set, done) = pool
+        .with(|redis| {
+            let set = say(redis, "SET k 1")?;
+            say(redis, "MULTI")?;
+            say(redis, "PING")?;
+            RedisResult::Ok((set, say(redis, "EXEC")))
+        })
+        .unwrap();
+    assert_eq!(set, Value::Okay, "after {left:?}");
+    // A watched key would have been changed.
+    assert!(!matches!(done, Ok(Value::Nil)), "{done:?} after {left:?}");
+    let scripted: i64 = pool.with(|redis| cmd("EVAL").arg("return 7").arg(0).query(redis)).unwrap();
+    let name = pool.with(|redis| say(redis, "CLIENT GETNAME")).unwrap();
+    assert_eq!((scripted, name), (7, Value::Nil), "after {left:?}");
+    assert_eq!(pool.stats().dials, 1 + u64::from(costs), "after {left:?}");
+}
+
+#[test]
+fn what_the_server_refused_to_end_costs_the_connection_and_what_it_ended_does_not() {
+    let Some(server) = Redis::start(&[]) else { return };
+    for (left, costs) in [
+        (&["MULTI", "DISCARD extra"][..], true),
+        (&["WATCH k", "EXEC"], true),
+        (&["WATCH k", "DISCARD"], true),
+        (&["WATCH k", "UNWATCH extra"], true),
+        (&["WATCH k", "MULTI", "UNWATCH"], true),
+        (&["SCRIPT DEBUG YES"], true),
+        (&["SCRIPT DEBUG SYNC"], true),
+        (&["CLIENT SETNAME somebody"], true),
+        (&["MULTI", "EXEC extra"], false),
+        (&["MULTI", "GET", "EXEC"], false),
+        (&["WATCH k", "MULTI", "SET k 2", "EXEC"], false),
+        (&["WATCH k", "SET k 2", "MULTI", "EXEC"], false),
+        (&["WATCH k", "MULTI", "DISCARD"], false),
+        (&["WATCH k", "MULTI", "UNWATCH", "DISCARD"], false),
+        (&["WATCH k", "UNWATCH"], false),
+    ] {
+        for protocol in ["", "?protocol=resp3"] {
+            assert_left(&format!("{}{protocol}", server.url()), left, costs);
+        }
+    }
+}
+
+#[test]
+fn an_end_for_which_the_user_has_no_right_is_none() {
+    let Some(server) = Redis::start(&[]) else { return };
+    let mut admin = server.admin();
+    let user = ["bob", "on", ">pw", "~*", "&*", "+@all", "-discard", "-unwatch"];
+    cmd("ACL").arg("SETUSER").arg(&user).exec(&mut admin).unwrap();
+    let url = format!("redis://bob:pw@127.0.0.1:{}", server.server.port());
+    assert_left(&url, &["MULTI", "DISCARD"], true);
+    assert_left(&url, &["WATCH k", "UNWATCH"], true);
+    // A refused EXEC ends the transaction.
+    cmd("ACL").arg("SETUSER").arg("bob").arg("-exec").exec(&mut admin).unwrap();
+    let pool = Pool::builder(RedisManager::new(url).unwrap()).max_size(1).build().unwrap();
+    pool.with(|redis| {
+        say(redis, "MULTI")?;
+        assert!(say(redis, "EXEC").is_err());
+        RedisResult::Ok(())
+    })
+    .unwrap();
+    assert_eq!(pool.with(|redis| say(redis, "SET k 1")).unwrap(), Value::Okay);
+    assert_eq!(pool.stats().dials, 1);
 }
 
 #[test]
