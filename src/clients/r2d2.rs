@@ -102,7 +102,8 @@ impl<M: ManageConnection> R2d2Manager<M> {
     /// Which errors of a closure of [`with`](crate::Pool::with), of the type `E`, leave nothing half done, so that they cost no
     /// connection: those that the server reported, such as a duplicate key. Default: none. May be called for several types.
     ///
-    /// `|error: &postgres::Error| error.as_db_error().is_some()`, for instance. A timeout is never harmless: the answer is still to come.
+    /// For instance `|error: &postgres::Error| error.as_db_error().is_some_and(|error| error.parsed_severity() == Some(Severity::Error))`:
+    /// one of another severity (`FATAL`, `PANIC`) ends the session. A timeout is never harmless: the answer is still to come.
     ///
     /// After such an error a watched connection is asked by `is_valid` at once, on the caller's thread: a client may tell an error before it
     /// has read the end of the reply, which would else lie in the socket at the next checkout, and cost the connection.

@@ -16,7 +16,7 @@ use crate::watch::stream::Stream;
 ///
 /// It is `mysql::prelude::Queryable`. After an I/O or a protocol error it fails every further call, and the pool closes it when it comes
 /// back: a plain `Conn` goes on, and answers the next query with what was due to the one before. An error that the server reports costs
-/// nothing.
+/// nothing, unless the server hangs up with it (it shuts down, or the connection was killed).
 ///
 /// A `QueryResult` that is dropped reads what is left of it, and tells nobody when that fails. So the methods that return values read all
 /// of a result here, before they return. After a use that called [`query_iter`](Queryable::query_iter),
@@ -101,10 +101,15 @@ fn broken() -> Error {
     std::io::Error::new(std::io::ErrorKind::BrokenPipe, "an exchange on this connection has failed before").into()
 }
 
-/// Whether an answer may be due after it.
+/// What the server says as it hangs up: it shuts down, aborts the connection, was sent too large a packet, cannot read or write in time
+/// (four), aborts a new one, the connection was killed (MariaDB's, MySQL's), or has lain idle.
+const FAREWELLS: [u16; 11] = [1053, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1927, 3169, 4031];
+
+/// Whether an answer may be due after it, or the end.
 fn breaks(error: &Error) -> bool {
     match error {
-        Error::MySqlError(_) | Error::UrlError(_) | Error::FromValueError(_) | Error::FromRowError(_) => false,
+        Error::MySqlError(error) => FAREWELLS.contains(&error.code),
+        Error::UrlError(_) | Error::FromValueError(_) | Error::FromRowError(_) => false,
         // Found before anything was sent.
         Error::DriverError(
             DriverError::MismatchedStmtParams(..) | DriverError::Params(_) | DriverError::MixedParams,
@@ -153,5 +158,27 @@ impl fmt::Debug for MysqlConnection {
             .field("broken", &self.broken)
             .field("unsure", &self.unsure)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mysql::MySqlError;
+
+    use super::*;
+
+    fn reported(code: u16) -> Error {
+        Error::MySqlError(MySqlError { state: "HY000".to_owned(), message: "why".to_owned(), code })
+    }
+
+    #[test]
+    fn of_the_errors_that_the_server_reports_only_its_farewells_break_the_connection() {
+        for code in [1053, 1152, 1158, 1159, 1160, 1161, 1927, 4031] {
+            assert!(breaks(&reported(code)), "{code}");
+        }
+        // A duplicate key, a deadlock, a query that was interrupted, one that was not parsed.
+        for code in [1062, 1213, 1317, 1064] {
+            assert!(!breaks(&reported(code)), "{code}");
+        }
     }
 }

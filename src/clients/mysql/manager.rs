@@ -32,8 +32,8 @@ use crate::os::sys;
 ///   and connects again by that.
 /// - **Watch**: by the client's own descriptor, over TCP and Unix sockets. Anything that waits on an idle connection discards: it is the
 ///   server's farewell.
-/// - **Return**: an error that the server reported costs nothing, whether or not the use failed with it; an I/O or protocol error discards,
-///   and so does a panic. What a session is reset to is for [`reset`](MysqlManager::reset).
+/// - **Return**: an error that the server reported costs nothing, whether or not the use failed with it; one with which it hangs up, an I/O
+///   or protocol error, and a panic discard. What a session is reset to is for [`reset`](MysqlManager::reset).
 pub struct MysqlManager {
     opts: Opts,
     reset: MysqlReset,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use postgres::config::Host;
-use postgres::error::SqlState;
+use postgres::error::{Severity, SqlState};
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Config, Error, NoTls, Socket};
 
@@ -37,7 +37,7 @@ use crate::manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
 /// - **Idle**: notices, notifications and changed parameters, which the server may send unasked, are taken and dropped; anything else
 ///   discards.
 /// - **Return**: an error that the server reported costs nothing, whether or not the use failed with it: the client reads each answer to
-///   its end, and knows when it is broken. A result of which more waits discards (of one that is still to come, the client reads on at
+///   its end, and knows when it is broken. One that ends the session (`FATAL`, `PANIC`) discards. A result of which more waits discards (of one that is still to come, the client reads on at
 ///   its next query), and so does a panic.
 ///   What a session is reset to is for [`reset`](PostgresManager::reset).
 ///
@@ -55,7 +55,8 @@ pub struct PostgresManager<T = NoTls> {
 #[non_exhaustive]
 pub enum PostgresReset {
     /// Nothing. A transaction that is left open is the next user's. For programs that open transactions only by
-    /// `Client::transaction`, which ends them itself.
+    /// `Client::transaction`, which ends them itself. So does a `COPY` where its `CopyInWriter` is dropped: one that is forgotten
+    /// (`mem::forget`) leaves the connection in the `COPY`.
     None,
     /// After a use that failed, a transaction that it has left open is rolled back: one round trip to ask whether there is one. After
     /// one that ended well, nothing: so one who says `BEGIN` says `COMMIT`. The error must reach the pool: use
@@ -184,8 +185,12 @@ where
         pinged
     }
 
-    /// What the error says does not matter: the client knows.
-    fn on_error(&self, postgres: &mut PostgresConnection, _error: &dyn Any) -> Verdict {
+    /// Of what the error says, only one thing matters, since the session's end may come later than its announcement. All else the
+    /// client knows.
+    fn on_error(&self, postgres: &mut PostgresConnection, error: &dyn Any) -> Verdict {
+        if error.downcast_ref().is_some_and(is_fatal) {
+            return Verdict::discard("the server has ended the session");
+        }
         self.judge(postgres, Outcome::Failed)
     }
 
@@ -200,6 +205,15 @@ where
         }
         drop(postgres);
     }
+}
+
+/// Whether the server ends the session with it.
+fn is_fatal(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|error| match error.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        // In the server's language; in English from servers so old that they say it only so, as a rule.
+        None => matches!(error.severity(), "FATAL" | "PANIC"),
+    })
 }
 
 /// Whether it leaves in good order, so that it may take its time to say goodbye.

@@ -273,6 +273,41 @@ fn a_result_that_was_not_read_to_its_end_costs_the_connection() {
 }
 
 #[test]
+fn an_error_that_ends_the_session_costs_the_connection_before_the_end_is_there() {
+    let Some(server) = Postgres::start(&[]) else { return };
+    // As servers before 9.6 say it; and in the server's language, with the word that is none's.
+    let short = b"E\0\0\0\x20SFATAL\0C57P01\0Mterminating\0\0";
+    let long = b"E\0\0\0\x28SFATALE\0VFATAL\0C57P01\0Mterminating\0\0";
+    for (reset, said) in [
+        (PostgresReset::None, &short[..]),
+        (PostgresReset::None, long),
+        (PostgresReset::AfterErrors, long),
+        (PostgresReset::Rollback, long),
+        (PostgresReset::DiscardAll, long),
+    ] {
+        let proxy = Proxy::new(server.server.port());
+        let closings = Closings::default();
+        let manager = PostgresManager::new(server.config_at("127.0.0.1", proxy.port())).reset(reset);
+        let pool = Pool::builder(manager).max_size(1).observer(closings.observer()).build().unwrap();
+        let mut admin = server.admin();
+        let asks =
+            "select exists (select from pg_stat_activity where query = 'select pg_sleep(5)' and state = 'active')";
+        let ended = std::thread::scope(|scope| {
+            let user = scope.spawn(|| pool.with(|client| client.batch_execute("select pg_sleep(5)")));
+            eventually("the query to run", || admin.query_one(asks, &[]).unwrap().get(0));
+            proxy.inject(said);
+            user.join().unwrap()
+        });
+        let Err(UseError::Use(error)) = ended else { panic!("{ended:?}") };
+        assert_eq!(error.code(), Some(&SqlState::ADMIN_SHUTDOWN));
+        // The server itself has not ended it.
+        closings.assert_become(&[CloseReason::Failed]);
+        let _ = admin
+            .execute("select pg_terminate_backend(pid) from pg_stat_activity where query = 'select pg_sleep(5)'", &[]);
+    }
+}
+
+#[test]
 fn a_restart_of_the_server_is_got_over() {
     let Some(mut server) = Postgres::start(&[]) else { return };
     let pool = Pool::builder(PostgresManager::new(server.config())).max_size(4).min_idle(2).build().unwrap();

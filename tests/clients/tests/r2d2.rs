@@ -14,7 +14,7 @@ use client_tests::servers::{Postgres, Redis};
 use corepool::clients::fdhunt::{self, UserTimeout};
 use corepool::clients::{R2d2Manager, Watched, WatchedR2d2Manager};
 use corepool::{Opening, Pool, UseError};
-use postgres::error::SqlState;
+use postgres::error::{Severity, SqlState};
 use r2d2::{CustomizeConnection, HandleError, ManageConnection};
 use redis::{Commands, RedisResult, cmd};
 
@@ -84,6 +84,10 @@ impl ManageConnection for PostgresManager {
     }
 }
 
+fn is_harmless(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| error.parsed_severity() == Some(Severity::Error))
+}
+
 #[test]
 fn a_duplicate_key_costs_no_connection_if_it_is_said_to_be_harmless() {
     let Some(server) = Postgres::start(&[]) else { return };
@@ -96,7 +100,7 @@ fn a_duplicate_key_costs_no_connection_if_it_is_said_to_be_harmless() {
         config.tcp_user_timeout(nonce.value());
         let mut bridge = R2d2Manager::new(PostgresManager { config });
         if harmless {
-            bridge = bridge.harmless_errors(|error: &postgres::Error| error.as_db_error().is_some());
+            bridge = bridge.harmless_errors(is_harmless);
         }
         let pool = Pool::builder(bridge.find_socket(move |_| nonce.find(None))).max_size(1).build().unwrap();
         for use_ in 0..100 {
@@ -121,7 +125,7 @@ fn what_comes_after_a_harmless_error_is_not_found_at_the_next_checkout() {
     let nonce = UserTimeout::new();
     config.tcp_user_timeout(nonce.value());
     let bridge = R2d2Manager::new(PostgresManager { config });
-    let bridge = bridge.harmless_errors(|error: &postgres::Error| error.as_db_error().is_some());
+    let bridge = bridge.harmless_errors(is_harmless);
     let pool = Pool::builder(bridge.find_socket(move |_| nonce.find(None))).max_size(1).build().unwrap();
     proxy.set(Fault::Trickle);
     for _ in 0..3 {
