@@ -15,8 +15,8 @@
 //!
 //! **What is refused.** All callers share the connection, so a command that would change it for the others (`SELECT`, `MULTI`, `WATCH`,
 //! `SUBSCRIBE`, `CLIENT REPLY`) or hold it up (`BLPOP`, `XREAD BLOCK`, `WAIT`) is not sent: its caller gets an error that names the pool,
-//! where such a command belongs. The list is of commands that Redis 7 has; a module's own that blocks is not on it, nor is what holds up the
-//! whole server (`CLIENT PAUSE`, `DEBUG SLEEP`, a slow script), since a pool would not help.
+//! where such a command belongs. The list is of commands that Redis 7 has; a module's own that blocks is not on it. Nor is what holds up
+//! the whole server (`CLIENT PAUSE`, `DEBUG SLEEP`, a slow script), since a pool would not help.
 //!
 //! **A line** (a status, an error, a number) of more than 1 MiB is taken for nonsense, and costs the connection: strings have no such limit
 //! but [`max_reply`](super::MuxBuilder::max_reply).

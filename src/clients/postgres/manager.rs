@@ -37,8 +37,8 @@ use crate::manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
 /// - **Idle**: notices, notifications and changed parameters, which the server may send unasked, are taken and dropped; anything else
 ///   discards.
 /// - **Return**: an error that the server reported costs nothing, whether or not the use failed with it: the client reads each answer to
-///   its end, and knows when it is broken. One that ends the session (`FATAL`, `PANIC`) discards. A result of which more waits discards (of one that is still to come, the client reads on at
-///   its next query), and so does a panic.
+///   its end, and knows when it is broken. A use that fails with one that ends the session (`FATAL`, `PANIC`) discards. So does a result of
+///   which more waits (of one that is still to come, the client reads on at its next query), and a panic.
 ///   What a session is reset to is for [`reset`](PostgresManager::reset).
 ///
 /// A cancel request that arrives late may hit the next user's query: that is so in the protocol. Cancel only while you hold the
