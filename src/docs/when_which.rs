@@ -30,28 +30,27 @@
 //! these, since all three read with one parser.
 //!
 //! <!-- rivals -->
-//! 2 cores, Intel(R) Xeon(R) Processor, shared with `redis-server`; medians of 5 rounds. Measured by `cargo run --release -p mux-rivals`,
-//! which `-- --write` puts here.
+//! 2 cores, Intel(R) Xeon(R) Processor, shared with `redis-server`; medians of 5 rounds. Measured by
+//! `cargo run --release -p mux-rivals`, which `-- --write` puts here.
 //!
-//! | callers | own: calls/s | p99.9, µs | pool of 4 | of 8 | mux | its RESP | tasks | threads | p99.9: mux | tasks | threads | mux to tasks | threads |
-//! |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
-//! | 1 | 153152 | 40 | 0.98 × | 0.93 × | 0.90 × | 0.87 × | 0.70 × | 0.32 × | 1.11 × | 1.21 × | 3.06 × | 1.24 × | 2.73 × |
-//! | 2 | 140494 | 71 | 1.11 × | 0.87 × | 1.14 × | 0.77 × | 0.64 × | 0.50 × | 0.99 × | 1.56 × | 1.98 × | 1.21 × | 1.46 × |
-//! | 4 | 111124 | 142 | 0.95 × | 0.95 × | 1.11 × | 1.08 × | 1.35 × | 0.67 × | 1.64 × | 0.78 × | 1.35 × | 0.76 × | 1.60 × |
-//! | 8 | 113817 | 1790 | 0.77 × | 1.21 × | 1.72 × | 1.47 × | 0.85 × | 0.58 × | 0.09 × | 0.88 × | 1.16 × | 1.98 × | 2.20 × |
-//! | 16 | 146725 | 1084 | 0.56 × | 0.67 × | 1.55 × | 1.28 × | 1.20 × | 1.08 × | 0.35 × | 0.81 × | 0.32 × | 0.99 × | 1.16 × |
-//! | 32 | 148798 | 2398 | 0.52 × | 0.62 × | 1.92 × | 1.64 × | 2.08 × | 1.20 × | 0.52 × | 0.27 × | 0.63 × | 0.91 × | 1.46 × |
-//! | 64 | 142427 | 3910 | 0.57 × | 0.65 × | 2.76 × | 2.42 × | 2.61 × | 1.39 × | 0.66 × | 0.35 × | 0.54 × | 0.93 × | 1.73 × |
-//! | 128 | 139283 | 4547 | 0.55 × | 0.64 × | 3.26 × | 3.03 × | 3.37 × | 1.15 × | 0.42 × | 1.06 × | 0.67 × | 0.88 × | 2.26 × |
-//! | 256 | 118804 | 9978 | 0.62 × | 0.73 × | 3.58 × | 2.80 × | 3.83 × | 1.10 × | 0.42 × | 1.31 × | 1.15 × | 0.78 × | 2.74 × |
+//! | callers | own: calls/s | p99.9, µs | pool of 4 | of 8 | mux | its RESP | tasks | threads | p99.9: mux | tasks | threads | mux to tasks | threads | socket calls |
+//! |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+//! | 1 | 84858 | 99 | 0.85 × | 0.81 × | 1.46 × | 1.33 × | 0.63 × | 0.36 × | 0.77 × | 1.58 × | 2.33 × | 1.76 × | 3.70 × | 2.00 |
+//! | 2 | 107450 | 113 | 0.96 × | 0.91 × | 1.08 × | 1.03 × | 0.86 × | 0.42 × | 0.85 × | 1.48 × | 2.10 × | 1.22 × | 2.17 × | 1.98 |
+//! | 4 | 137746 | 132 | 0.94 × | 0.94 × | 1.13 × | 1.10 × | 1.15 × | 0.61 × | 1.15 × | 1.21 × | 1.83 × | 0.94 × | 1.82 × | 1.56 |
+//! | 8 | 143922 | 299 | 0.69 × | 0.98 × | 1.44 × | 1.35 × | 1.77 × | 0.85 × | 0.73 × | 0.60 × | 0.99 × | 0.79 × | 1.61 × | 1.33 |
+//! | 16 | 155504 | 1206 | 0.64 × | 0.68 × | 1.70 × | 1.59 × | 2.26 × | 1.09 × | 0.20 × | 0.21 × | 0.25 × | 0.68 × | 1.46 × | 1.16 |
+//! | 32 | 162365 | 1688 | 0.67 × | 0.64 × | 2.09 × | 1.94 × | 3.07 × | 1.26 × | 0.34 × | 0.27 × | 0.97 × | 0.63 × | 1.53 × | 0.52 |
+//! | 64 | 159522 | 3084 | 0.55 × | 0.64 × | 2.74 × | 2.42 × | 2.52 × | 1.31 × | 0.45 × | 0.73 × | 0.49 × | 0.93 × | 1.85 × | 0.25 |
+//! | 128 | 150880 | 3846 | 0.58 × | 0.66 × | 3.13 × | 2.83 × | 3.39 × | 1.11 × | 0.81 × | 0.88 × | 1.05 × | 0.84 × | 2.54 × | 0.10 |
+//! | 256 | 136200 | 7254 | 0.60 × | 0.69 × | 3.41 × | 3.02 × | 3.74 × | 1.07 × | 0.85 × | 1.57 × | 1.09 × | 0.82 × | 2.87 × | 0.07 |
 //!
-//! A mux made 0.61 calls of its sockets for each reply in all of these rounds, sends and receives together; a connection
-//! of one's own makes 2. A lone caller gets 21 times as many requests answered by a `pipeline` of 100 as by single calls.
+//! The last column has the calls that a mux made of its sockets for each reply, sends and receives together; a connection of one's
+//! own makes 2. A lone caller gets 59 times as many requests answered by a `pipeline` of 100 as by single calls.
 //! <!-- end of rivals -->
 //!
-//! The machine is a virtual one that had more to do than this: its figures differ from run to run by a fifth, those of the tail by far
-//! more. The rows up to 4 callers, and the pipeline, are of a run before the others, in whose beginning it was too busy; since that
-//! run a lone call has become shorter by a fifth of its instructions.
+//! The machine is a virtual one, and nothing else ran meanwhile; figures of up to 4 callers still hang on which core the kernel gives whom,
+//! and those of the tail differ from run to run by half. In an earlier run a lone call took 1.02 to 1.11 of the time on a connection of its own.
 //!
 //! What they say:
 //! - **Alone**, a mux costs about a tenth: one send, one receive, nobody in between, but half a microsecond of bookkeeping, and a receive
@@ -61,10 +60,10 @@
 //! - **From some eight callers on**, a mux wins, by more the more they are: requests and replies travel in company, so both sides make
 //!   fewer system calls, and Redis works on what is there instead of going to sleep.
 //! - **Tasks cost less than threads**: what is left of a call is mostly that its caller falls asleep and is woken, which a task does without
-//!   the kernel. In the run before, a mux made 0.55 to 0.79 of the calls of tokio's tasks from 4 callers on. Callers that are threads make
-//!   0.36 to 0.86 as many by tokio's connection as by a mux, at any number of them.
+//!   the kernel: a mux makes 0.6 to 0.9 of the calls of tokio's tasks from 4 callers on. Callers that are threads make 0.3 to 0.7 as many by
+//!   tokio's connection as by a mux, at any number of them.
 //! - **The tail** is mostly shorter than that of own connections where there is work for all, but it hangs on who reads: if the kernel takes
-//!   the core from that caller, all of its line wait. In the run before, it was 1.2 to 2.3 times as long at 8 to 64 callers.
+//!   the core from that caller, all of its line wait. In an earlier run it was 1.2 to 2.3 times as long at 8 to 64 callers.
 #![forbid(unsafe_code)]
 
 #[cfg(doc)]

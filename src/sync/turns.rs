@@ -12,7 +12,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,6 +99,7 @@ struct Actor {
     thread: Option<JoinHandle<()>>,
 }
 
+thread_local!(static RESTS: Cell<i64> = const { Cell::new(0) });
 thread_local!(static HERE: RefCell<Option<(Arc<Stage>, usize)>> = const { RefCell::new(None) });
 
 fn here() -> Option<(Arc<Stage>, usize)> {
@@ -272,10 +273,16 @@ pub(crate) fn spawn(job: Job) -> Result<(), Job> {
     Ok(())
 }
 
+/// How often this thread of a simulation has slept. How often it really did, waiting for its turn, is the machine's affair.
+pub(crate) fn rests() -> Option<i64> {
+    is_on().then(|| RESTS.get())
+}
+
 /// Sleeps for so long on the simulation's clock.
 pub(crate) fn sleep(length: Duration) {
     let Some((stage, me)) = here() else { return };
     let length = u64::try_from(length.as_nanos()).unwrap_or(NEVER);
+    RESTS.set(RESTS.get() + 1);
     let mut state = stage.lock();
     // Whoever sleeps for ever is due one tick before never.
     state.actors[me].due = Some(state.now.saturating_add(length).min(NEVER - 1));
