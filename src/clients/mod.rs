@@ -5,7 +5,7 @@
 //! | `r2d2` | [`R2d2Manager`] | what any `r2d2::ManageConnection` opens | as you say: unwatched, named, or found |
 //! | `postgres` | [`PostgresManager`] | a `postgres::Client` ([`PostgresConnection`]) | found; TCP and Unix sockets |
 //! | `mysql` | [`MysqlManager`] | a `mysql::Conn` that goes dirty ([`MysqlConnection`]) | shown by the client |
-//! | `redis` | [`RedisManager`] | one of ours for the `redis` crate's commands ([`RedisConnection`]) | ours |
+//! | `redis` | [`RedisManager`] | one of ours for the `redis` crate's commands ([`RedisConnection`]) | ours; TCP, Unix sockets, and with `rustls` TLS |
 //! | `redis` | [`RedisClientManager`] | the `redis` crate's own | found; TCP, TLS and Unix sockets |
 //! | `rustls` | [`TlsManager`] | a TLS stream over TCP ([`TlsConn`]) | ours |
 //! | `fdhunt` | one of your own, around a client that hides its socket | [`Watched`] | [`fdhunt`] |

@@ -1,7 +1,7 @@
 //! A line's world: a pool that its connections come from, their sockets, and the protocol.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -67,10 +67,14 @@ pub(super) struct Input<R> {
     worth: usize,
 }
 
+/// Muxes whose protocols call each other: a call deeper than this is refused.
+const DEPTH: usize = 4;
+
 thread_local! {
-    /// The muxes that this thread reads for, by their addresses. What is called meanwhile is the protocol's, which may try to call; and in a
-    /// call of another mux this thread may read for that, too.
-    static READS_FOR: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The muxes that this thread reads for, by their addresses, from the first on; 0: no more. What is called meanwhile is the protocol's,
+    /// which may try to call; and in a call of another mux this thread may read for that, too. Nothing that needs a drop: a thread may call
+    /// while it ends.
+    static READS_FOR: Cell<[usize; DEPTH]> = const { Cell::new([0; DEPTH]) };
 }
 
 impl<M: Manager, P> Feed<M, P> {
@@ -78,9 +82,11 @@ impl<M: Manager, P> Feed<M, P> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Whether this thread is inside [`Protocol::decode`] or [`Protocol::on_push`] of this mux: a call would wait for itself.
+    /// Whether this thread is inside [`Protocol::decode`] or [`Protocol::on_push`] of this mux: a call would wait for itself. Or of as many
+    /// others as it keeps in mind.
     pub(super) fn is_read_by_this_thread(&self) -> bool {
-        READS_FOR.with_borrow(|muxes| muxes.contains(&self.address()))
+        let muxes = READS_FOR.get();
+        muxes.contains(&self.address()) || muxes[DEPTH - 1] != 0
     }
 }
 
@@ -283,9 +289,14 @@ where
     }
 
     fn receive(&self, from: &mut Self::Input, into: &mut Vec<P::Reply>, look: Look, time: &Until) -> Result<(), Cause> {
-        READS_FOR.with_borrow_mut(|muxes| muxes.push(self.address()));
+        let before = READS_FOR.get();
+        let mut muxes = before;
+        if let Some(next) = muxes.iter_mut().find(|mux| **mux == 0) {
+            *next = self.address();
+        }
+        READS_FOR.set(muxes);
         let read = from.read(&self.protocol, into, self.max_reply, wait(look, time));
-        READS_FOR.with_borrow_mut(Vec::pop);
+        READS_FOR.set(before);
         read.map(drop)
     }
 

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, ConnectionLike, ErrorKind, RedisError, RedisResult, Value, parse_redis_value};
-use rustix::net::{RecvFlags, recv};
 
 use super::ahead::Ahead;
 use super::frames::{Malformed, Scan};
 use super::session::Session;
-use crate::net::conn::Conn;
+use super::transport::Transport;
 use crate::watch::stream::Stream;
 
 /// A connection to Redis that knows whether it may be lent again.
@@ -31,7 +30,7 @@ use crate::watch::stream::Stream;
 ///
 /// An error that the server reports costs nothing.
 pub struct RedisConnection {
-    stream: Conn,
+    stream: Transport,
     /// What arrived and was not taken yet; a frame begins with it.
     ahead: Ahead,
     scan: Scan,
@@ -47,7 +46,7 @@ pub struct RedisConnection {
 pub(super) type OnPush = dyn Fn(Value) + Send + Sync;
 
 impl RedisConnection {
-    pub(super) fn new(stream: Conn, resp3: bool, database: i64, on_push: Option<Arc<OnPush>>) -> Self {
+    pub(super) fn new(stream: Transport, resp3: bool, database: i64, on_push: Option<Arc<OnPush>>) -> Self {
         RedisConnection {
             stream,
             ahead: Ahead::default(),
@@ -66,7 +65,7 @@ impl RedisConnection {
         self.session = Session::default();
     }
 
-    /// Bounds each read of this use, as [`Conn::set_read_timeout`] does.
+    /// Bounds each read of this use, as [`Conn::set_read_timeout`](crate::Conn::set_read_timeout) does.
     ///
     /// # Errors
     /// Less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput); a socket that is gone.
@@ -74,7 +73,7 @@ impl RedisConnection {
         self.stream.set_read_timeout(timeout)
     }
 
-    /// Bounds each write of this use, as [`Conn::set_write_timeout`] does.
+    /// Bounds each write of this use, as [`Conn::set_write_timeout`](crate::Conn::set_write_timeout) does.
     ///
     /// # Errors
     /// Less than 1 µs is refused with [`InvalidInput`](io::ErrorKind::InvalidInput); a socket that is gone.
@@ -166,6 +165,9 @@ impl RedisConnection {
 
     /// Pushes that came with the last reply must not look like something unasked for.
     fn take_pushes(&mut self) -> RedisResult<()> {
+        while self.stream.has_more() {
+            self.read_more()?;
+        }
         while self.resp3 && self.ahead.bytes().first() == Some(&b'>') {
             match self.frame_ahead()? {
                 Some(push) => self.pushed(push),
@@ -178,9 +180,8 @@ impl RedisConnection {
     /// Takes what waits on an idle connection, as long as it is pushes. `false`: something else.
     pub(super) fn take_idle(&mut self) -> bool {
         loop {
-            // Not by the stream's own read, which would wait.
-            let stream = self.stream.as_fd();
-            match self.ahead.fill(|into| Ok(recv(stream, into, RecvFlags::DONTWAIT)?.1)) {
+            let stream = &mut self.stream;
+            match self.ahead.fill(|into| stream.read_now(into)) {
                 Ok(0) => return false,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -189,6 +190,11 @@ impl RedisConnection {
             }
         }
         self.take_pushes().is_ok() && self.is_fit()
+    }
+
+    /// It is about to be closed.
+    pub(super) fn say_goodbye(&mut self) {
+        self.stream.say_goodbye();
     }
 
     fn pushed(&self, push: Value) {

@@ -13,7 +13,10 @@ use redis::{
 };
 
 use super::connection::{OnPush, RedisConnection};
-use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
+use super::transport::Transport;
+#[cfg(feature = "rustls")]
+use crate::clients::tls::manager::TlsManager;
+use crate::manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
 use crate::net::tcp::TcpManager;
 use crate::net::unix::UnixManager;
 
@@ -47,14 +50,16 @@ pub struct RedisManager {
 enum Endpoint {
     Tcp(TcpManager),
     Unix(UnixManager),
+    #[cfg(feature = "rustls")]
+    Tls(TlsManager),
 }
 
 impl RedisManager {
     /// For a URL: `redis://[USER][:PASSWORD@]HOST[:PORT][/DATABASE]`, or `redis+unix:///PATH[?db=DATABASE&user=USER&pass=PASSWORD]`; with
     /// `?protocol=resp3` for RESP3. Or for what the `redis` crate makes of one, a `ConnectionInfo`.
     ///
-    /// A URL that does not parse, or one with TLS, is refused. Of a `ConnectionInfo`, the TCP settings are not used: those of
-    /// [`tcp`](RedisManager::tcp) are.
+    /// A URL that does not parse, or one with TLS, is refused: that is for `with_tls`, which the feature `rustls` brings. Of a
+    /// `ConnectionInfo`, the TCP settings are not used: those of [`tcp`](RedisManager::tcp) are.
     pub fn new(info: impl IntoConnectionInfo) -> RedisResult<Self> {
         let info: ConnectionInfo = info.into_connection_info()?;
         let endpoint = match info.addr() {
@@ -64,9 +69,34 @@ impl RedisManager {
                 Endpoint::Tcp(TcpManager::new(format!("{host}:{port}")))
             }
             ConnectionAddr::Unix(path) => Endpoint::Unix(UnixManager::new(path)),
-            _ => return Err((ErrorKind::InvalidClientConfig, "TLS is not offered by this manager").into()),
+            _ => return Err((ErrorKind::InvalidClientConfig, "TLS is for `with_tls`").into()),
         };
         Ok(RedisManager { endpoint, login: info.redis_settings().clone(), on_push: None })
+    }
+
+    /// For a URL with TLS: `rediss://[USER][:PASSWORD@]HOST[:PORT][/DATABASE]`, `?protocol=resp3` as above. `config` has the roots, a crypto
+    /// provider, a client's certificate: all that is rustls's. The peer's certificate must be for `HOST`.
+    ///
+    /// The handshake has what is left of `dial_timeout`; a certificate that is refused is permanent. What a connection may be kept after is as
+    /// without TLS; session tickets that wait on an idle one are taken, and a `close_notify` ends it.
+    ///
+    /// # Errors
+    /// What is no such URL is refused; so is `#insecure`, since what is checked is what `config` says.
+    #[cfg(feature = "rustls")]
+    pub fn with_tls(url: &str, config: Arc<rustls::ClientConfig>) -> RedisResult<Self> {
+        let refused = |what: &'static str| RedisError::from((ErrorKind::InvalidClientConfig, what));
+        let rest = url.strip_prefix("rediss://").or_else(|| url.strip_prefix("valkeys://"));
+        let rest = rest.ok_or_else(|| refused("the URL of a connection with TLS begins with `rediss://`"))?;
+        if rest.contains('#') {
+            return Err(refused("what is checked of a certificate is for `config` to say, not for the URL"));
+        }
+        let info = format!("redis://{rest}").into_connection_info()?;
+        let ConnectionAddr::Tcp(host, _) = info.addr() else { return Err(refused("TLS is for TCP")) };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = host.try_into().map_err(|_| refused("a certificate can not be for the URL's host"))?;
+        let plain = RedisManager::new(info)?;
+        let Endpoint::Tcp(tcp) = plain.endpoint else { return Err(refused("TLS is for TCP")) };
+        Ok(RedisManager { endpoint: Endpoint::Tls(TlsManager::new(tcp, name, config)), ..plain })
     }
 
     /// Bounds each read of every use. Default `None`: for ever. A read that times out costs the connection.
@@ -79,11 +109,14 @@ impl RedisManager {
         self.tcp(|tcp| tcp.write_timeout(timeout)).unix(|unix| unix.write_timeout(timeout))
     }
 
-    /// Changes how TCP is dialed: keep-alive, user timeout. Without effect on a Unix socket.
+    /// Changes how TCP is dialed, with or without TLS: keep-alive, user timeout. Without effect on a Unix socket.
     pub fn tcp(mut self, change: impl FnOnce(TcpManager) -> TcpManager) -> Self {
-        if let Endpoint::Tcp(tcp) = self.endpoint {
-            self.endpoint = Endpoint::Tcp(change(tcp));
-        }
+        self.endpoint = match self.endpoint {
+            Endpoint::Tcp(tcp) => Endpoint::Tcp(change(tcp)),
+            #[cfg(feature = "rustls")]
+            Endpoint::Tls(tls) => Endpoint::Tls(tls.tcp(change)),
+            unix @ Endpoint::Unix(_) => unix,
+        };
         self
     }
 
@@ -170,16 +203,26 @@ fn is_passing(error: &RedisError) -> bool {
         || error.to_string().contains("max number of clients")
 }
 
+/// A certificate that is refused is a fault of the configuration's: the client's error has no other way to say so.
+#[cfg(feature = "rustls")]
+fn told(tls: &TlsManager, error: io::Error) -> RedisError {
+    if tls.is_permanent(&error) {
+        return (ErrorKind::InvalidClientConfig, "the TLS handshake failed", error.to_string()).into();
+    }
+    error.into()
+}
+
 impl Manager for RedisManager {
     type Connection = RedisConnection;
     type Error = RedisError;
 
     fn connect(&self, dial: &Dial<'_>) -> RedisResult<RedisConnection> {
         let stream = match &self.endpoint {
-            Endpoint::Tcp(tcp) => tcp.connect(dial),
-            Endpoint::Unix(unix) => unix.connect(dial),
+            Endpoint::Tcp(tcp) => Transport::Bare(tcp.connect(dial).map_err(io::Error::from)?),
+            Endpoint::Unix(unix) => Transport::Bare(unix.connect(dial).map_err(io::Error::from)?),
+            #[cfg(feature = "rustls")]
+            Endpoint::Tls(tls) => Transport::Tls(tls.connect(dial).map_err(|error| told(tls, error))?),
         };
-        let stream = stream.map_err(io::Error::from)?;
         dial.cut_at_deadline(&stream)?;
         let mut redis = RedisConnection::new(stream, resp3(&self.login), self.login.db(), self.on_push.clone());
         self.log_in(&mut redis)?;
@@ -214,6 +257,10 @@ impl Manager for RedisManager {
     fn on_return(&self, _redis: &mut RedisConnection, how: Outcome) -> Verdict {
         // One that is not fit does not get that far.
         if how == Outcome::Panicked { Verdict::Discard } else { Verdict::Keep }
+    }
+
+    fn close(&self, mut redis: RedisConnection, _why: CloseReason) {
+        redis.say_goodbye();
     }
 }
 

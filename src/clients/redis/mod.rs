@@ -7,5 +7,6 @@ mod frames;
 pub(super) mod manager;
 mod session;
 pub(super) mod stock;
+mod transport;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod twin;

@@ -10,6 +10,7 @@ use redis::{Value, parse_redis_value};
 use super::connection::RedisConnection;
 use super::frames::{Malformed, Scan, commands};
 use super::session::Session;
+use super::transport::Transport;
 use crate::net::conn::Conn;
 use crate::watch::stream::Stream;
 
@@ -62,7 +63,7 @@ pub fn peek(bytes: &[u8]) {
     let heard: Arc<Mutex<Vec<Value>>> = Arc::default();
     let hears = Arc::clone(&heard);
     let on_push = Arc::new(move |push: Value| hears.lock().expect("no panic").push(push));
-    let stream = Conn::of_pair(ours).expect("its options are set");
+    let stream = Transport::Bare(Conn::of_pair(ours).expect("its options are set"));
     let mut connection = RedisConnection::new(stream, resp3, 0, Some(on_push));
     let lent = connection.take_idle();
     assert!(!lent || connection.is_fit());

@@ -151,8 +151,35 @@ impl TlsConn {
         }
     }
 
+    /// Reads plain text that is there, without waiting: `WouldBlock` if none is. As ever, `Ok(0)` is the end.
+    #[cfg(feature = "redis")]
+    pub(crate) fn read_now(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.session.reader().read(into) {
+                Ok(length) => {
+                    self.plain = self.plain.saturating_sub(length);
+                    return Ok(length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            let mut now = Now(self.stream.as_fd());
+            if self.session.read_tls(&mut now)? == 0 {
+                return Ok(0);
+            }
+            self.understand()?;
+            self.send()?;
+        }
+    }
+
+    /// Whether plain text was received that nobody has read.
+    #[cfg(feature = "redis")]
+    pub(crate) fn has_plain(&self) -> bool {
+        self.plain > 0
+    }
+
     /// Says goodbye, without waiting for an answer.
-    pub(super) fn say_goodbye(&mut self) {
+    pub(crate) fn say_goodbye(&mut self) {
         self.session.send_close_notify();
         // The peer may have gone.
         let _ = self.send();

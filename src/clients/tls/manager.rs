@@ -51,6 +51,13 @@ impl TlsManager {
         TlsManager { tcp: tcp.one_way(true), name, config, one_way: false, login: None }
     }
 
+    /// Changes how TCP is dialed.
+    #[cfg(feature = "redis")]
+    pub(crate) fn tcp(mut self, change: impl FnOnce(TcpManager) -> TcpManager) -> Self {
+        self.tcp = change(self.tcp).one_way(true);
+        self
+    }
+
     /// Whether what is written expects no reply, as [`TcpManager::one_way`] does. Default `false`.
     pub fn one_way(mut self, one_way: bool) -> Self {
         self.one_way = one_way;

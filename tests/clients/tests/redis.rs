@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use client_tests::identity::Identity;
 use client_tests::proxy::{Fault, Proxy};
 use client_tests::scenario::{Peer, assert_no_foreign, foreign_answers, killed_while_idle, patient};
 use client_tests::server::{AMPLE, eventually};
@@ -13,6 +14,7 @@ use corepool::clients::{RedisClientManager, RedisConnection, RedisManager, Watch
 use corepool::{CloseReason, Event, GetErrorKind, Manager, Opening, Pool};
 use redis::{Client, Commands, ConnectionLike, RedisResult, Value, cmd, pipe};
 use rustix::process::Signal;
+use rustls::version::{TLS12, TLS13};
 
 fn ask(redis: &mut impl ConnectionLike, token: &str) -> RedisResult<String> {
     cmd("ECHO").arg(token).query(redis)
@@ -71,6 +73,57 @@ fn all_commands_of_the_crate_work_over_tcp_and_unix_sockets_and_both_protocols()
         pool.with(|redis| redis.get::<_, String>("k")).unwrap();
         assert_eq!(pool.stats().dials, 1, "{url}");
     }
+}
+
+#[test]
+fn over_tls_all_is_as_without() {
+    let identity = Identity::new();
+    let Some(server) = Redis::start_tls(&identity.certificate_pem, &identity.key_pem, &["--requirepass", "secret"])
+    else {
+        return;
+    };
+    let port = server.server.port();
+    let peer = Peer::Tcp(port);
+    let kill = || {
+        let _: i64 = cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query(&mut server.admin_as("secret")).unwrap();
+    };
+    for (version, protocol) in [(&TLS12, ""), (&TLS13, ""), (&TLS13, "?protocol=resp3")] {
+        let url = format!("rediss://:secret@localhost:{port}/3{protocol}");
+        let manager = || RedisManager::with_tls(&url, identity.client(version)).unwrap();
+        let pool = Pool::builder(manager()).max_size(1).build().unwrap();
+        pool.with(|redis| {
+            redis.set::<_, _, ()>("big", "x".repeat(1_000_000))?;
+            assert_eq!(redis.get::<_, String>("big")?.len(), 1_000_000);
+            let many: Vec<String> = (0..2000).fold(&mut pipe(), |pipe, at| pipe.cmd("ECHO").arg(at)).query(redis)?;
+            assert_eq!(many.last().map(String::as_str), Some("1999"));
+            RedisResult::Ok(())
+        })
+        .unwrap();
+        (0..100).for_each(|at| assert_eq!(pool.with(|redis| ask(redis, &at.to_string())).unwrap(), at.to_string()));
+        assert_eq!((pool.stats().dials, pool.stats().closed_in_all()), (1, 0), "{url}");
+        drop(pool);
+
+        let pool = patient(manager(), 10);
+        let (failed, uses) = killed_while_idle(&pool, 20, 10, &peer, kill, ask);
+        assert_eq!((failed, uses), (0, 200), "{url}");
+        let text = format!("{:?}", manager());
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_url_of_tls_is_named_and_a_wrong_certificate_is_permanent() {
+    let (identity, other) = (Identity::new(), Identity::new());
+    for url in ["redis://localhost", "rediss://", "rediss://localhost#insecure", "localhost:6380"] {
+        let error = RedisManager::with_tls(url, identity.client(&TLS13)).unwrap_err();
+        assert_eq!(error.kind(), redis::ErrorKind::InvalidClientConfig, "{url}: {error}");
+    }
+    let Some(server) = Redis::start_tls(&identity.certificate_pem, &identity.key_pem, &[]) else { return };
+    let url = format!("rediss://localhost:{}", server.server.port());
+    let manager = RedisManager::with_tls(&url, other.client(&TLS13)).unwrap();
+    let error = Pool::builder(manager).max_size(1).build().map(drop).unwrap_err();
+    let text = format!("{error} {:?}", error.source().map(ToString::to_string));
+    assert!(text.contains("certificate"), "{text}");
 }
 
 #[test]
