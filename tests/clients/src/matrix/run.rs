@@ -130,14 +130,15 @@ fn suffer(fault: &Fault<'_>, subject: &dyn Subject) -> (Times, Vec<Use>) {
             call();
             eventually("uses before the fault", || callers.answered.load(Ordering::SeqCst) >= 50);
         }
-        let (begun, before) = (Instant::now(), subject.dials());
+        let begun = Instant::now();
         let connected = Peer::Tcp(fault.port).connected();
         (fault.begin)();
         if fault.meets == Meets::Idle || fault.dead_are_known {
             let peer = Peer::Tcp(fault.port);
             eventually("the kernel to know", || connected.is_disjoint(&peer.connected()));
         }
-        let happened = Instant::now();
+        // Until then a server may have gone on as ever, and closed connections as it does.
+        let (happened, before) = (Instant::now(), subject.dials());
         if fault.meets != Meets::Callers {
             call();
         }
@@ -201,7 +202,7 @@ fn tell(fault: &Fault<'_>, subject: &dyn Subject, times: &Times, uses: &[Use]) -
     // Without what the callers took who had to leave first.
     record.whole = record.first_success + millis(times.whole - times.left);
     record.dials = times.dials;
-    let per_second = times.dials as f64 / (times.over - times.begun).as_secs_f64();
+    let per_second = times.dials as f64 / (times.over - times.happened).as_secs_f64();
     record.dials_per_second = fault.lasts.map(|_| (per_second * 10.0).round() / 10.0);
     record
 }
