@@ -3,7 +3,9 @@
 mod support;
 
 use client_tests::cluster::Cluster;
+use client_tests::identity::Identity;
 use client_tests::relays::{Haproxy, Pgbouncer};
+use client_tests::server::Scratch;
 use client_tests::servers::{MariaDb, Postgres, Redis};
 use serde_json::Value;
 
@@ -18,11 +20,16 @@ fn gateway(url: &str, more: &[&str]) -> (Value, i32) {
 /// were idle are closed by the watch, if they hear of it.
 #[track_caller]
 fn serves(url: &str, hears_of_it: bool) {
-    let (calm, status) = gateway(url, &["--no-outage"]);
+    serves_by(url, &[], hears_of_it);
+}
+
+#[track_caller]
+fn serves_by(url: &str, more: &[&str], hears_of_it: bool) {
+    let (calm, status) = gateway(url, &[&["--no-outage"], more].concat());
     assert_eq!((&calm["errors"], status), (&Value::from(0), 0));
     assert!(calm["requests"].as_u64().unwrap() > 0);
 
-    let (cut, _) = gateway(url, &[]);
+    let (cut, _) = gateway(url, more);
     let kinds = cut["errors_by_kind"].as_object().unwrap();
     assert!(!kinds.contains_key("wrong_value") && !kinds.contains_key("backend_refused"), "{kinds:?}");
     assert!(cut["recovery_ms"].is_number(), "no success after it");
@@ -35,6 +42,18 @@ fn serves(url: &str, hears_of_it: bool) {
 fn in_front_of_redis() {
     let Some(server) = Redis::start(&[]) else { return };
     serves(&server.url(), true);
+}
+
+#[test]
+fn in_front_of_redis_with_tls() {
+    let identity = Identity::new();
+    let Some(server) = Redis::start_tls(&identity.certificate_pem, &identity.key_pem, &[]) else { return };
+    let scratch = Scratch::new(None);
+    let ca = scratch.join("ca");
+    std::fs::write(&ca, &identity.certificate_pem).unwrap();
+    let url = format!("rediss://localhost:{}", server.server.port());
+    serves_by(&url, &["--ca", &ca], true);
+    is_refused(&url, "--ca");
 }
 
 #[test]
@@ -78,10 +97,15 @@ fn in_front_of_a_redis_cluster() {
     }
 }
 
+#[track_caller]
+fn is_refused(url: &str, why: &str) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gateway")).args(["--backend", url]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(why), "{said}");
+}
+
 #[test]
 fn a_backend_that_nobody_knows_is_refused() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gateway")).args(["--backend", "gopher://x"]).output();
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("a URL that begins with"));
+    is_refused("gopher://x", "a URL that begins with");
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, ValueExt};
@@ -15,12 +16,14 @@ Usage: gateway --backend URL [OPTIONS]
 
 What it runs on:
   --backend URL      redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], also HAProxy in front of one
+                     rediss://…, the same with TLS; see --ca
                      redis-cluster://HOST:PORT, one of the nodes; a pool for each of them
                      mysql://USER[:PASSWORD]@HOST[:PORT]/DATABASE
                      postgresql://USER[:PASSWORD]@HOST[:PORT]/DATABASE, also pgbouncer in front of one
                      Half way the server is told to end EVERY other connection of a client, other programs' too
                      (see --no-outage). The keys gateway:0 to gateway:999, or the table corepool_gateway, are
                      written and deleted
+  --ca FILE          the certificates that are trusted with rediss://, in PEM
   --listen ADDR      where HTTP is served [127.0.0.1:0, a free port]
   --workers N        HTTP connections served at once, each by a thread of its own [64]
   --max-size N       connections of a pool at most [8]
@@ -39,6 +42,7 @@ Exit status: 0; 1 if a request failed outside the outage or the gateway could no
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) backend: String,
+    pub(crate) ca: Option<PathBuf>,
     pub(crate) listen: SocketAddr,
     pub(crate) workers: usize,
     pub(crate) mode: Mode,
@@ -54,6 +58,7 @@ impl Args {
     pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command<Args>, lexopt::Error> {
         let mut args = Args {
             backend: String::new(),
+            ca: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             workers: 64,
             mode: Mode::Redis,
@@ -68,6 +73,7 @@ impl Args {
             match argument {
                 Short('h') | Long("help") => return Ok(Command::Help),
                 Long("backend") => args.backend = parser.value()?.string()?,
+                Long("ca") => args.ca = Some(parser.value()?.into()),
                 Long("listen") => args.listen = address(&parser.value()?.string()?)?,
                 Long("workers") => args.workers = number(&mut parser, "--workers")?,
                 Long("max-size") => args.max_size = number(&mut parser, "--max-size")?,
@@ -81,8 +87,15 @@ impl Args {
         }
         let scheme = args.backend.split_once("://").map_or("", |(scheme, _)| scheme);
         args.mode = Mode::of(scheme).ok_or_else(|| {
-            invalid("--backend", &args.backend, "a URL that begins with redis, redis-cluster, mysql or postgresql")
+            invalid(
+                "--backend",
+                &args.backend,
+                "a URL that begins with redis, rediss, redis-cluster, mysql or postgresql",
+            )
         })?;
+        if args.mode == Mode::Rediss && args.ca.is_none() {
+            return Err("rediss:// needs --ca FILE, with the certificates that are trusted".into());
+        }
         // A client beyond them would wait for a worker as long as the others keep their connections.
         if args.clients > args.workers && !args.serve {
             return Err(format!("{} clients need as many workers, there are {}", args.clients, args.workers).into());

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use corepool::{Builder, Event, GetError, GetErrorKind, Manager, Opening, Pool, S
 use mysql::prelude::Queryable;
 use postgres::types::Type;
 use redis::{Commands, RedisError, cmd};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use server_examples::router::Router;
 
 use crate::args::Args;
@@ -24,6 +28,8 @@ const OPENING: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Redis,
+    /// With TLS.
+    Rediss,
     Cluster,
     Mysql,
     Postgres,
@@ -33,6 +39,7 @@ impl Mode {
     pub(crate) fn of(scheme: &str) -> Option<Mode> {
         match scheme {
             "redis" => Some(Mode::Redis),
+            "rediss" => Some(Mode::Rediss),
             "redis-cluster" => Some(Mode::Cluster),
             "mysql" => Some(Mode::Mysql),
             "postgresql" | "postgres" => Some(Mode::Postgres),
@@ -43,6 +50,17 @@ impl Mode {
     pub(crate) fn name(self) -> &'static str {
         if self == Mode::Cluster { "pool a node" } else { "pool" }
     }
+}
+
+/// A client that trusts the certificates of this file, in PEM.
+fn trusting(file: &Path) -> Result<Arc<ClientConfig>, Failure> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file)? {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// Handles to it are cheap.
@@ -60,6 +78,10 @@ impl Store {
         let url = args.backend.as_str();
         Ok(match args.mode {
             Mode::Redis => Store::Redis(pool(RedisManager::new(url)?, args.max_size, live).build()?),
+            Mode::Rediss => {
+                let config = trusting(args.ca.as_deref().unwrap_or(Path::new("")))?;
+                Store::Redis(pool(RedisManager::with_tls(url, config)?, args.max_size, live).build()?)
+            }
             Mode::Mysql => {
                 Store::Mysql(pool(MysqlManager::new(mysql::Opts::from_url(url)?), args.max_size, live).build()?)
             }
