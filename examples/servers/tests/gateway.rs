@@ -16,8 +16,8 @@ fn gateway(url: &str, more: &[&str]) -> (Value, i32) {
     support::run(env!("CARGO_BIN_EXE_gateway"), &[&usual[..], more].concat())
 }
 
-/// No request fails while all is well; and when every connection is cut half way, none is answered with another's answer, and those that
-/// were idle are closed by the watch, if they hear of it.
+/// No request fails while all is well; and when every connection is cut half way, none is answered with another's answer, and all that hear
+/// of it are closed.
 #[track_caller]
 fn serves(url: &str, hears_of_it: bool) {
     serves_by(url, &[], hears_of_it);
@@ -34,7 +34,9 @@ fn serves_by(url: &str, more: &[&str], hears_of_it: bool) {
     assert!(!kinds.contains_key("wrong_value") && !kinds.contains_key("backend_refused"), "{kinds:?}");
     assert!(cut["recovery_ms"].is_number(), "no success after it");
     if hears_of_it {
-        assert!(cut["closed_by_watch"].as_u64().unwrap() >= 1);
+        // By the watch, at a look, or by the user that met it: which of them is first, is the machine's affair.
+        let closed: u64 = cut["closed"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+        assert!(closed >= 1, "{cut}");
     }
 }
 
