@@ -2,7 +2,8 @@
 //! what is open serves on, nothing is left behind, and the pool is whole by itself once there is room again.
 //!
 //! Each in a process of its own, since all of these are the process's. Descriptors and cores are taken by the kernel's own limits; threads
-//! and watches, whose limits are a user's and root has none, by a function of the C library that refuses here when it is told to, and by a filter of system calls.
+//! and watches, whose limits are a user's and root has none, by a function of the C library that refuses here when it is told to, and by a
+//! filter of system calls.
 #![cfg(all(target_os = "linux", target_env = "gnu", not(corepool_unwatched)))]
 
 mod support;

@@ -2,9 +2,9 @@
 //!
 //! The files under test are the real ones, compiled here against loom: what the bag and the line take from elsewhere than `sync.rs`, from
 //! the network or from a clock, does not compile here. Beneath the engine stand a clock, threads and a reactor of the models' own (`os`,
-//! `watch`, `swap`, `once`), and around a map a pool and a builder (`pool`, `lease`, `builder`). Each theme
-//! is one file, each race one test, named for it and with a sentence on what would break. The edges (E1…E9) are those of the table in
-//! `src/lockfree/README.md`; `mutations/` takes each one out, and shows which model fails.
+//! `watch`, `swap`, `once`), and around a map a pool and a builder (`pool`, `lease`, `builder`). Each theme is one file, each race one
+//! test, named for it and with a sentence on what would break. The edges (E1…E9) are those of the table in `src/lockfree/README.md`;
+//! `mutations/` takes each one out, and shows which model fails.
 
 #[allow(dead_code, unreachable_pub, reason = "as below")]
 mod builder;

@@ -85,7 +85,8 @@ fn a_removal_against_a_build() {
     assert_eq!(seen, [false, true]);
 }
 
-/// Without it a caller is told that its pool is closed, which for one of a map means nothing; or both make it anew, and one of theirs is lost.
+/// Without it a caller is told that its pool is closed, which for one of a map means nothing; or both make it anew, and one of theirs is
+/// lost.
 #[test]
 fn a_removal_against_a_use() {
     bounded(3, || {

@@ -11,8 +11,8 @@ pub(crate) struct ArcSwap<T> {
     /// All that there were. A lock of std's, which loom does not see: which of them is present is the word's to say.
     kept: Mutex<Vec<Arc<T>>>,
     present: AtomicUsize,
-    /// Touched by every look and change, in no order that anything could rely on. Loom keeps the last access to each word only, and would not
-    /// try a look after a change that comes with a look of its own.
+    /// Touched by every look and change, in no order that anything could rely on. Loom keeps the last access to each word only, and would
+    /// not try a look after a change that comes with a look of its own.
     turns: AtomicUsize,
 }
 

@@ -105,8 +105,8 @@ impl<M: ManageConnection> R2d2Manager<M> {
     /// For instance `|error: &postgres::Error| error.as_db_error().is_some_and(|error| error.parsed_severity() == Some(Severity::Error))`:
     /// one of another severity (`FATAL`, `PANIC`) ends the session. A timeout is never harmless: the answer is still to come.
     ///
-    /// After such an error a watched connection is asked by `is_valid` at once, on the caller's thread: a client may tell an error before it
-    /// has read the end of the reply, which would else lie in the socket at the next checkout, and cost the connection.
+    /// After such an error a watched connection is asked by `is_valid` at once, on the caller's thread: a client may tell an error before
+    /// it has read the end of the reply, which would else lie in the socket at the next checkout, and cost the connection.
     pub fn harmless_errors<E: 'static>(mut self, is_harmless: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.harmless.push(Box::new(move |error| error.downcast_ref().is_some_and(&is_harmless)));
         self

@@ -2,8 +2,8 @@
 //!
 //! A pool keeps connections to one endpoint. It knows nothing of replicas, shards and regions, and it should not: whoever owns the data
 //! knows where it is. What the two owe each other is on this page; each paragraph names the test that runs the pair
-//! (`tests/clients/tests/faults`). An HTTP gateway runs in front of most of them by its `--backend`
-//! (`cargo run -p server-examples --bin gateway -- --help`); `examples/servers/tests/gateway.rs` puts it there.
+//! (`tests/clients/tests/faults`). An HTTP gateway runs in front of most of them by its `--backend` (`cargo run -p server-examples --bin
+//! gateway -- --help`); `examples/servers/tests/gateway.rs` puts it there.
 //!
 //! # HAProxy, or another proxy for TCP
 //!
@@ -56,9 +56,9 @@
 //! # Redis Cluster
 //!
 //! A key's slot says which node has it, so a caller needs the map of slots and a pool for each node: a [`PoolMap`](crate::PoolMap) by
-//! `host:port`. Read the map by `CLUSTER SLOTS`; follow `MOVED` by changing the map, and `ASK` by asking the other node once, after `ASKING`
-//! on the same connection: inside one [`with`](crate::PoolMap::with). An error that sends a caller on costs no connection: it is an answer.
-//! In 125 lines: `examples/servers/src/router.rs`. The `redis` crate's own `ClusterConnection` keeps a connection to each node for one
-//! caller at a time, and several of these make that many connections to each node. Tests:
+//! `host:port`. Read the map by `CLUSTER SLOTS`; follow `MOVED` by changing the map, and `ASK` by asking the other node once, after
+//! `ASKING` on the same connection: inside one [`with`](crate::PoolMap::with). An error that sends a caller on costs no connection: it is
+//! an answer. In 125 lines: `examples/servers/src/router.rs`. The `redis` crate's own `ClusterConnection` keeps a connection to each node
+//! for one caller at a time, and several of these make that many connections to each node. Tests:
 //! `cluster::redis_cluster_by_a_pool_for_each_node`, and the gateway's `in_front_of_a_redis_cluster`.
 #![forbid(unsafe_code)]

@@ -201,8 +201,8 @@
 //! # TLS
 //!
 //! Feature `rustls`. The handshake is part of the dial, and has its deadline. Session tickets and new keys that a server sends to an idle
-//! stream are taken; its `close_notify` ends the stream. The crypto provider comes with your own dependency on `rustls`: its feature `ring`,
-//! say.
+//! stream are taken; its `close_notify` ends the stream. The crypto provider comes with your own dependency on `rustls`: its feature
+//! `ring`, say.
 //!
 #![doc = "```rust,ignore (run by the tests that have a provider)"]
 #![doc = include_str!("tls.txt")]

@@ -16,10 +16,10 @@
 //!   rounds.
 //! - *dials/s*: while the fault lasts.
 //!
-//! What it says. The end of an idle connection costs nobody anything, with either pool; what differs is what that costs: r2d2 asks at each checkout, this pool
-//! hears of it. Callers of r2d2 wait out an outage, each for as long as it may; those of this pool are told `Down` once it has lasted for
-//! [`fail_fast_after`](crate::Builder::fail_fast_after). A restart that kills requests under way is met by all that are under way, with
-//! either. Where the peer is silently gone nobody can know: this pool's callers meet it, one each, unless
+//! What it says. The end of an idle connection costs nobody anything, with either pool; what differs is what that costs: r2d2 asks at each
+//! checkout, this pool hears of it. Callers of r2d2 wait out an outage, each for as long as it may; those of this pool are told `Down` once
+//! it has lasted for [`fail_fast_after`](crate::Builder::fail_fast_after). A restart that kills requests under way is met by all that are
+//! under way, with either. Where the peer is silently gone nobody can know: this pool's callers meet it, one each, unless
 //! [`validate_after`](crate::Builder::validate_after) has it ask after a rest.
 //!
 //! Who comes back sooner depends on how long it took. r2d2's workers dial each 400 to 500 ms for each connection, whatever came of the

@@ -27,7 +27,7 @@ pub trait Protocol: Send + Sync + 'static {
     ///
     /// Runs on whichever caller's thread reads for all, once for each message, and once more each time that as many bytes have come as
     /// [`More`](Decoded::More) wanted of one that is not whole. Must not block: all callers of the line wait. A call of this mux is
-    /// refused here.
+    /// refused here, also one that comes back by way of another mux whose protocol calls; so is any call within four such.
     fn decode(&self, bytes: &[u8]) -> Decoded<Self::Reply>;
 
     /// Is told of a message that answers nobody ([`Decoded::Push`]). The default drops it.

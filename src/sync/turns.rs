@@ -196,8 +196,8 @@ impl State {
     }
 }
 
-/// Runs `driver` as the first thread of a simulation, whose clock begins at `begin`. Returns when it has, and all others have no more to do;
-/// with a digest of all that happened.
+/// Runs `driver` as the first thread of a simulation, whose clock begins at `begin`. Returns when it has, and all others have no more to
+/// do; with a digest of all that happened.
 pub(crate) fn simulate<R>(name: &str, begin: u64, choices: Choices, driver: impl FnOnce() -> R) -> (R, u64) {
     // One runs at a time: on one core a turn is passed ten times as fast.
     let cores = rustix::thread::sched_getaffinity(None);

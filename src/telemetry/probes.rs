@@ -1,8 +1,8 @@
 //! Static probes (USDT): places in a pool's life at which `bpftrace`, `perf` or `gdb` can look while a server runs. Feature `usdt`.
 //!
 //! There is nothing to call here. With the feature each place is one `nop` instruction, and a note in the binary that says where it is and
-//! in which registers its arguments are. Nothing else happens until a tracer asks for a probe; then each pass costs what the tracer costs, a
-//! microsecond or so. Without the feature there is nothing at all.
+//! in which registers its arguments are. Nothing else happens until a tracer asks for a probe; then each pass costs what the tracer costs,
+//! a microsecond or so. Without the feature there is nothing at all.
 //!
 //! The provider is `corepool`. Arguments are integers of the machine's width:
 //!

@@ -29,8 +29,8 @@ impl Reactors {
     /// The set of the process: one reactor for each core that it may use. It lives as long as the process.
     ///
     /// The cores are those of the first pool's time. On fewer (a smaller cpuset, `taskset -ap`) all goes on: what lies in the shards of the
-    /// others is stolen from there. But threads that the pools start after `taskset -ap` run on all of the first cores again; a cpuset holds
-    /// them.
+    /// others is stolen from there. But threads that the pools start after `taskset -ap` run on all of the first cores again; a cpuset
+    /// holds them.
     pub fn shared() -> Reactors {
         static SHARED: OnceLock<Reactors> = OnceLock::new();
         SHARED

@@ -6,8 +6,8 @@
 //! CALLERS=32,64 ROUNDS=9 cargo run --release -p mux-rivals
 //! ```
 //!
-//! The ways are those of `benches/mux.rs`, and the `redis` crate's own multiplexed connection under tokio: once its callers are tasks, as it
-//! is made for, and once they are threads that block, as those of all other ways. All take turns in rounds of a third of a second; the
+//! The ways are those of `benches/mux.rs`, and the `redis` crate's own multiplexed connection under tokio: once its callers are tasks, as
+//! it is made for, and once they are threads that block, as those of all other ways. All take turns in rounds of a third of a second; the
 //! table has medians of the rounds, and of each round's ratio.
 #[path = "../../mux/redis.rs"]
 mod redis_server;

@@ -74,11 +74,11 @@ impl RedisManager {
         Ok(RedisManager { endpoint, login: info.redis_settings().clone(), on_push: None })
     }
 
-    /// For a URL with TLS: `rediss://[USER][:PASSWORD@]HOST[:PORT][/DATABASE]`, `?protocol=resp3` as above. `config` has the roots, a crypto
-    /// provider, a client's certificate: all that is rustls's. The peer's certificate must be for `HOST`.
+    /// For a URL with TLS: `rediss://[USER][:PASSWORD@]HOST[:PORT][/DATABASE]`, `?protocol=resp3` as above. `config` has the roots, a
+    /// crypto provider, a client's certificate: all that is rustls's. The peer's certificate must be for `HOST`.
     ///
-    /// The handshake has what is left of `dial_timeout`; a certificate that is refused is permanent. What a connection may be kept after is as
-    /// without TLS; session tickets that wait on an idle one are taken, and a `close_notify` ends it.
+    /// The handshake has what is left of `dial_timeout`; a certificate that is refused is permanent. What a connection may be kept after is
+    /// as without TLS; session tickets that wait on an idle one are taken, and a `close_notify` ends it.
     ///
     /// # Errors
     /// What is no such URL is refused; so is `#insecure`, since what is checked is what `config` says.

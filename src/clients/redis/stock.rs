@@ -12,10 +12,10 @@ use crate::manager::{Dial, Manager, Outcome, Verdict, Watch};
 
 /// Opens the `redis` crate's own connections, over whatever it can connect by, and finds their sockets, so that they are watched.
 ///
-/// For what [`RedisManager`](super::manager::RedisManager) does not do: TLS by another library than rustls, its push sender, `as_pubsub`. It
-/// costs a descriptor more for each connection, and knows less: of replies that are still due only what the connection says.
-/// A use that failed discards, unless the error is one that the server reported; a lease that is simply dropped ended well.
-/// Timeouts that a user has set end with their use.
+/// For what [`RedisManager`](super::manager::RedisManager) does not do: TLS by another library than rustls, its push sender, `as_pubsub`.
+/// It costs a descriptor more for each connection, and knows less: of replies that are still due only what the connection says. A use that
+/// failed discards, unless the error is one that the server reported; a lease that is simply dropped ended well. Timeouts that a user has
+/// set end with their use.
 #[derive(Debug, Clone)]
 pub struct RedisClientManager {
     client: Client,

@@ -88,8 +88,8 @@ impl Dialing {
 
     /// A dial begins with this permit. The manager to dial with is to be read after this.
     pub(crate) fn begin(&self, permit: Permit, settings: &Settings) -> Attempt {
-        // Relaxed: ordered by the pace's lock, which whoever replaces the manager has had before; so who reads the number after that reads the
-        // new manager, too.
+        // Relaxed: ordered by the pace's lock, which whoever replaces the manager has had before; so who reads the number after that reads
+        // the new manager, too.
         let retirements = self.retirements.load(Ordering::Relaxed);
         let attempt = {
             let mut pace = lock(&self.pace);

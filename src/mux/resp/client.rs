@@ -82,8 +82,8 @@ where
     }
 }
 
-/// As the client's own errors: one that timed out is a timeout, and so on; one that was refused is of the kind `InvalidClientConfig`. It says
-/// what the [`CallError`] says, but is none any more: whether it was sent is told by [`Mux::call`] alone.
+/// As the client's own errors: one that timed out is a timeout, and so on; one that was refused is of the kind `InvalidClientConfig`. It
+/// says what the [`CallError`] says, but is none any more: whether it was sent is told by [`Mux::call`] alone.
 impl From<CallError> for RedisError {
     fn from(error: CallError) -> RedisError {
         match error.kind() {

@@ -1,5 +1,5 @@
-//! The pages about a manager of one's own and about more than one machine keep their word: each of their rules names a test that exists. Here, since what is published is
-//! without these tests.
+//! The pages about a manager of one's own and about more than one machine keep their word: each of their rules names a test that exists.
+//! Here, since what is published is without these tests.
 
 use std::fs;
 use std::path::Path;

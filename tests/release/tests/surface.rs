@@ -1,7 +1,7 @@
 //! The public list of the crate, with all features, is the one in `surface.txt`: who changes it sees so in the change.
 //!
-//! It is made from the JSON of one rustdoc, which has another form in each version. Where neither the toolchain in use nor another one that is
-//! installed has that version, it says so and passes.
+//! It is made from the JSON of one rustdoc, which has another form in each version. Where neither the toolchain in use nor another one that
+//! is installed has that version, it says so and passes.
 
 use std::collections::HashSet;
 use std::fs;

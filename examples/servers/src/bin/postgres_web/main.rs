@@ -8,9 +8,9 @@
 //! ```
 //!
 //! `POST /transfer/FROM/TO/AMOUNT` moves money, `GET /balance/ID` and `GET /total` look, `GET /stats` is the pool in numbers. Each request
-//! has a thread of its own ([`front`]) and borrows a connection for one transaction ([`bank`]): PostgreSQL by the crate's own manager, SQLite
-//! by the bridge to r2d2's. One transfer in ten is left half done by the load, as by a handler that fails: its transaction is rolled back
-//! and its connection serves on. What shows is that no money is made or lost, or the exit status is 1.
+//! has a thread of its own ([`front`]) and borrows a connection for one transaction ([`bank`]): PostgreSQL by the crate's own manager,
+//! SQLite by the bridge to r2d2's. One transfer in ten is left half done by the load, as by a handler that fails: its transaction is rolled
+//! back and its connection serves on. What shows is that no money is made or lost, or the exit status is 1.
 #![forbid(unsafe_code)]
 
 mod args;
