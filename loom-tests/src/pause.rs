@@ -64,6 +64,23 @@ fn timeout_during_a_pause_against_a_return() {
     });
 }
 
+/// Without it the endpoint that a pause leaves alone is dialed, for one who waits.
+#[test]
+fn nobody_is_dialed_for_in_a_pause() {
+    two_threads(|| {
+        let rig = Rig::new(1, 1, Limits { dials: 1, ..NO_DIALS });
+        let claim = rig.must_take(0);
+        rig.bag.pause();
+        let giver = beside(&rig, move |rig| rig.give(claim, 0));
+        assert_eq!(rig.wait_and_give(0, Patience::Limited), Got::TimedOut);
+        giver.join().unwrap();
+        assert_eq!(rig.open(), 1, "dialed in a pause");
+        rig.at_rest();
+        rig.resume();
+        rig.at_rest();
+    });
+}
+
 /// Without it a connection that dies while it is parked, or on its way there or back, is idle when the pause is over (E2, E6).
 #[test]
 fn dead_note_against_pause_and_resume() {

@@ -24,7 +24,6 @@ impl<M: Manager> Engine<M> {
     }
 
     /// Connections that have left, and whose close the bag has not been told of.
-    #[cfg(corepool_loom)]
     pub(crate) fn untold(&self) -> usize {
         self.bag.census().closing
     }
@@ -69,11 +68,15 @@ impl<M: Manager> Engine<M> {
         self.closer.count_all() + self.counters.read(Count::Detached)
     }
 
-    /// Whether all that must hold when nothing is under way does hold: every slot is in one state, and every connection that was
-    /// opened is in the pool or was counted when it left.
+    /// Whether all that must hold when nothing is under way does hold: every slot is in one state, every connection that was opened is in
+    /// the pool or was counted when it left, and none takes up room at the endpoint that nobody closes.
     pub(crate) fn at_rest(&self) -> Result<(), String> {
         self.bag.at_rest()?;
         let (opened, open, gone) = (self.counters.read(Count::Opened), self.bag.census().open, self.gone());
-        if opened == open as u64 + gone { Ok(()) } else { Err(format!("{opened} opened, {open} open, {gone} gone")) }
+        if opened != open as u64 + gone {
+            return Err(format!("{opened} opened, {open} open, {gone} gone"));
+        }
+        let (untold, closing) = (self.untold(), self.closer.tally().1);
+        if untold > closing { Err(format!("room for {untold} closes, of which {closing} are under way")) } else { Ok(()) }
     }
 }
