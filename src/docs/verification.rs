@@ -9,12 +9,12 @@
 //!
 //! | what | how many | where | how it is run |
 //! |---|---|---|---|
-//! | models of the bag, of a mux's line and of the policy, by loom | 147 | `loom-tests/src/` | `cargo test -p loom-tests` |
+//! | models of the bag, of a mux's line and of the policy, by loom | 148 | `loom-tests/src/` | `cargo test -p loom-tests` |
 //! | mutations of what is modelled, each found by a model | 176 | `loom-tests/mutations/` | `loom-tests/mutations/run` |
 //! | mutations of the policy, most of them faults it once had, each found by a world or a test | 30 | `loom-tests/worlds/` | `loom-tests/worlds/run` |
 //! | storms under random schedules, by shuttle | 3 | `tests/shuttle/src/` | `cargo test -p shuttle-tests` |
-//! | fuzz targets | 7 | `fuzz/fuzz_targets/` | `cargo +nightly fuzz run NAME` |
-//! | inputs kept of them | 256 | `tests/corpus/` | `cargo test --all-features corpus` |
+//! | fuzz targets | 9 | `fuzz/fuzz_targets/` | `cargo +nightly fuzz run NAME` |
+//! | inputs kept of them | 314 | `tests/corpus/` | `cargo test --all-features corpus`, `cargo test -p client-tests --test corpora` |
 //!
 //! # The lock-free bag, and the line of a mux: proved within bounds
 //!
@@ -64,8 +64,10 @@
 //! - **Storms** (`tests/storm.rs`, `tests/checker_storm/`), and each promise by a test of its name.
 //! - **Whatever peers say**: Redis's frames and pushes (`resp`, `peek`), what a mux reads (`mux_replies`), HTTP/1 in the example (`http1`),
 //!   each in any cuts; any combination of settings (`settings`).
-//! - **The clients**, in front of real servers (`tests/clients`). What TLS and PostgreSQL records mean is for their own crates to parse;
-//!   nothing of that is fuzzed here.
+//! - **What waits on an idle stream**: TLS records, whole, cut short, forged or with a bit turned, from a session's true peer (`idle_tls`);
+//!   PostgreSQL's messages, whole, cut short or made up (`idle_postgres`). A pool, a peer in the process: after nothing but what may come
+//!   unasked the same one is lent, and answers; after what cannot be due another is.
+//! - **The clients**, in front of real servers (`tests/clients`). What records and messages mean is for their own crates to parse.
 //! - **Memory**: nightly's address sanitizer with its leak check, over the unit tests (the simulator's among them) and all integration
 //!   tests but those that read files, need the examples, or count instructions, system calls or memory; and valgrind's memcheck over the unit
 //!   tests with all features, one after the other, without the simulator.
