@@ -55,7 +55,7 @@ fn in_front_of_redis_with_tls() {
     std::fs::write(&ca, &identity.certificate_pem).unwrap();
     let url = format!("rediss://localhost:{}", server.server.port());
     serves_by(&url, &["--ca", &ca], true);
-    is_refused(&url, "--ca");
+    is_refused(&["--backend", &url], 2, "--ca");
 }
 
 #[test]
@@ -100,14 +100,23 @@ fn in_front_of_a_redis_cluster() {
 }
 
 #[track_caller]
-fn is_refused(url: &str, why: &str) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gateway")).args(["--backend", url]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
+fn is_refused(args: &[&str], status: i32, why: &str) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gateway")).args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(why), "{said}");
+    assert_eq!(output.status.code(), Some(status));
 }
 
 #[test]
 fn a_backend_that_nobody_knows_is_refused() {
-    is_refused("gopher://x", "a URL that begins with");
+    is_refused(&["--backend", "gopher://x"], 2, "a URL that begins with");
+    is_refused(&[], 2, "--backend URL is needed");
+}
+
+#[test]
+fn a_file_that_has_no_certificate_is_named() {
+    let asked = |file| ["--backend", "rediss://localhost:1", "--ca", file];
+    is_refused(&asked("/nowhere/ca.pem"), 1, "--ca /nowhere/ca.pem: ");
+    is_refused(&asked("/dev/null"), 1, "--ca /dev/null: no certificate in it");
+    is_refused(&["--backend", "redis://localhost:1", "--ca", "/dev/null"], 2, "--ca is for rediss:// only");
 }

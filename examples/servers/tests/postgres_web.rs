@@ -27,3 +27,12 @@ fn in_front_of_postgresql() {
     let tables = server.admin().query("select 1 from pg_tables where tablename = 'corepool_accounts'", &[]).unwrap();
     assert!(tables.is_empty(), "it leaves nothing behind");
 }
+
+#[test]
+fn a_database_that_it_does_not_know_is_a_wrong_argument() {
+    let args = ["--database", "mysql://root@localhost/test"];
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_postgres_web")).args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("a URL that begins with postgresql://"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -85,6 +85,9 @@ impl Args {
                 other => return Err(other.unexpected()),
             }
         }
+        if args.backend.is_empty() {
+            return Err("--backend URL is needed".into());
+        }
         let scheme = args.backend.split_once("://").map_or("", |(scheme, _)| scheme);
         args.mode = Mode::of(scheme).ok_or_else(|| {
             invalid(
@@ -95,6 +98,9 @@ impl Args {
         })?;
         if args.mode == Mode::Rediss && args.ca.is_none() {
             return Err("rediss:// needs --ca FILE, with the certificates that are trusted".into());
+        }
+        if args.mode != Mode::Rediss && args.ca.is_some() {
+            return Err("--ca is for rediss:// only".into());
         }
         // A client beyond them would wait for a worker as long as the others keep their connections.
         if args.clients > args.workers && !args.serve {

@@ -18,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use server_examples::router::Router;
 
 use crate::args::Args;
-use crate::cli::Failure;
+use crate::cli::{Failure, chain};
 use crate::live::Live;
 
 /// A backend that is absent at the start is reported after this long: a person is waiting.
@@ -55,8 +55,12 @@ impl Mode {
 /// A client that trusts the certificates of this file, in PEM.
 fn trusting(file: &Path) -> Result<Arc<ClientConfig>, Failure> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file)? {
-        roots.add(certificate?)?;
+    let unread = |error: &dyn Error| format!("--ca {}: {}", file.display(), chain(error));
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unread(&error))? {
+        roots.add(certificate.map_err(|error| unread(&error))?).map_err(|error| unread(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(format!("--ca {}: no certificate in it", file.display()).into());
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

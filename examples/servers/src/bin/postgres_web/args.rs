@@ -56,7 +56,7 @@ impl Args {
         while let Some(argument) = parser.next()? {
             match argument {
                 Short('h') | Long("help") => return Ok(Command::Help),
-                Long("database") => args.database = Some(parser.value()?.string()?),
+                Long("database") => args.database = Some(database(parser.value()?.string()?)?),
                 Long("listen") => {
                     let text = parser.value()?.string()?;
                     args.listen =
@@ -76,4 +76,9 @@ impl Args {
         }
         Ok(Command::Run(args))
     }
+}
+
+fn database(text: String) -> Result<String, lexopt::Error> {
+    let known = ["postgresql://", "postgres://"].iter().any(|scheme| text.starts_with(scheme));
+    if known { Ok(text) } else { Err(invalid("--database", &text, "a URL that begins with postgresql://")) }
 }
