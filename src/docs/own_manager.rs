@@ -5,6 +5,9 @@
 //! panic or an early return has left an answer on its way; or a dial, a farewell or a return hangs. Tests of a client at rest show none of
 //! these.
 //!
+//! A small one in full is in the [cookbook](crate::cookbook#a-line-protocol-with-a-login); [`Stream`] has the type that counts the replies
+//! that it is owed, and [`TcpManager::with_login`] the login where the connection is lent as it is.
+//!
 //! A test's name is its file under `tests/`, and its function.
 //!
 //! # What to name to the watch

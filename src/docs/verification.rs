@@ -16,6 +16,15 @@
 //! | fuzz targets | 9 | `fuzz/fuzz_targets/` | `cargo +nightly fuzz run NAME` |
 //! | inputs kept of them | 314 | `tests/corpus/` | `cargo test --all-features corpus`, `cargo test -p client-tests --test corpora` |
 //!
+//! Both `run`s take names of patches, and without any they run all. The first time they build a copy of the crate under `target/`, in some
+//! minutes. The fuzzer is `cargo install cargo-fuzz`, with a nightly Rust. It runs until it is stopped; for a minute, and from the inputs
+//! that are kept:
+//!
+//! ```text
+//! mkdir -p fuzz/corpus-grown/bag_ops
+//! cargo +nightly fuzz run bag_ops fuzz/corpus-grown/bag_ops tests/corpus/bag_ops -- -max_total_time=60
+//! ```
+//!
 //! # The lock-free bag, and the line of a mux: proved within bounds
 //!
 //! The real files are compiled against [loom](https://docs.rs/loom), which runs every interleaving that the C11 memory model allows, up to
@@ -92,7 +101,8 @@
 //!   library. Two files of tests that leaked what they had tied into a circle were mended.
 //! - The mutants of the policy: no survivor among 30.
 //! - The storms: 100,000 schedules of each.
-//! - The fuzz targets found, in a minute each, none of which ran for an hour, two places at which a bare line's end from a peer made a parser of Redis's protocol panic.
+//! - The fuzz targets ran for a minute each, none for an hour. They found two places at which a bare line's end from a peer made a parser of
+//!   Redis's protocol panic.
 //!
 //! # What is not covered
 //!

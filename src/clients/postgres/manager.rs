@@ -55,7 +55,7 @@ pub struct PostgresManager<T = NoTls> {
 #[non_exhaustive]
 pub enum PostgresReset {
     /// Nothing. A transaction that is left open is the next user's. For programs that open transactions only by
-    /// `Client::transaction`, which ends them itself. So does a `COPY` where its `CopyInWriter` is dropped: one that is forgotten
+    /// `Client::transaction`, which ends them itself. A `COPY` ends where its `CopyInWriter` is dropped: one that is forgotten
     /// (`mem::forget`) leaves the connection in the `COPY`.
     None,
     /// After a use that failed, a transaction that it has left open is rolled back: one round trip to ask whether there is one. After

@@ -43,7 +43,8 @@ use crate::sync::lock;
 ///         self.0.get_mut().write_all(format!("{question}\n").as_bytes())?;
 ///         let mut answer = String::new();
 ///         self.0.read_line(&mut answer)?;
-///         Ok(answer)
+///         // The end of the stream is no answer.
+///         if answer.ends_with('\n') { Ok(answer) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 ///     }
 /// }
 ///
