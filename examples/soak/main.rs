@@ -302,8 +302,11 @@ impl Outcome<'_> {
         } else {
             let mut table = String::new();
             counts.iter().for_each(|(name, count)| row(&mut table, name, count, ""));
+            // The slope of a short run is that of its warm-up.
+            let long = self.length >= Duration::from_secs(600);
             for Trend { name, first, last, most, slope_per_hour, flat, .. } in self.trends {
-                let note = format!("from {first:.0}, {most:.0} at most, {slope_per_hour:+.1} an hour");
+                let slope = if long { format!(", {slope_per_hour:+.1} an hour") } else { String::new() };
+                let note = format!("from {first:.0}, {most:.0} at most{slope}");
                 row(&mut table, name, format!("{last:.0}"), format!("{note}{}", if *flat { "" } else { ": it grows" }));
             }
             row(&mut table, "faults of the pool", faults, format!("after {:.0} s", self.length.as_secs_f64()));
