@@ -45,6 +45,11 @@ pub(crate) enum Step {
         address: String,
         peer: Option<SocketAddr>,
     },
+    /// TLS's, on the open connection.
+    #[cfg(feature = "rustls")]
+    Handshake {
+        address: String,
+    },
 }
 
 impl ConnectError {
@@ -91,6 +96,8 @@ impl fmt::Display for ConnectError {
                 write!(f, "could not log in to {address}")?;
                 peer.map_or(Ok(()), |peer| at(f, address, peer))?;
             }
+            #[cfg(feature = "rustls")]
+            Step::Handshake { address } => write!(f, "the TLS handshake with {address} failed")?,
         }
         if matches!(self.io_error().and_then(io::Error::raw_os_error), Some(libc::EMFILE | libc::ENFILE)) {
             f.write_str(": out of file descriptors (a pooled connection takes two)")?;

@@ -5,6 +5,8 @@
 
 use std::error::Error;
 use std::io;
+#[cfg(feature = "redis")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,6 +75,12 @@ impl UnixManager {
     {
         self.login = Login::new(login);
         self
+    }
+
+    /// For the error of what is spoken over it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A connect waits while the listener's backlog is full. The send timeout bounds it on Linux, where `O_NONBLOCK` would not

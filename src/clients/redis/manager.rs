@@ -17,6 +17,7 @@ use super::transport::Transport;
 #[cfg(feature = "rustls")]
 use crate::clients::tls::manager::TlsManager;
 use crate::manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
+use crate::net::connect_error::{ConnectError, Step};
 use crate::net::tcp::TcpManager;
 use crate::net::unix::UnixManager;
 
@@ -169,6 +170,20 @@ impl RedisManager {
         asked.into_iter().try_for_each(|(_, refused)| judge(redis.recv_response()?, refused))
     }
 
+    /// "Connection reset by peer" alone does not say of what. What the server says does.
+    fn where_it_failed(&self, error: RedisError) -> RedisError {
+        if !error.is_io_error() {
+            return error;
+        }
+        let address = match &self.endpoint {
+            Endpoint::Tcp(tcp) => tcp.address().to_owned(),
+            Endpoint::Unix(unix) => unix.path().display().to_string(),
+            #[cfg(feature = "rustls")]
+            Endpoint::Tls(tls) => tls.address().to_owned(),
+        };
+        io::Error::from(ConnectError::new(Step::Login { address, peer: None }, error)).into()
+    }
+
     fn hello(&self) -> Cmd {
         let mut hello = cmd("HELLO");
         hello.arg(3);
@@ -225,7 +240,7 @@ impl Manager for RedisManager {
         };
         dial.cut_at_deadline(&stream)?;
         let mut redis = RedisConnection::new(stream, resp3(&self.login), self.login.db(), self.on_push.clone());
-        self.log_in(&mut redis)?;
+        self.log_in(&mut redis).map_err(|error| self.where_it_failed(error))?;
         redis.logged_in();
         Ok(redis)
     }

@@ -11,6 +11,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::connection::TlsConn;
 use crate::manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
+use crate::net::connect_error::{ConnectError, Step};
 use crate::net::tcp::TcpManager;
 
 /// Opens TLS streams over TCP, by rustls, and lends them: [`TlsConn`].
@@ -75,6 +76,20 @@ impl TlsManager {
         self.login = Some(Arc::new(move |conn, dial| login(conn, dial).map_err(Into::into)));
         self
     }
+
+    /// For the error of what is spoken over it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn address(&self) -> &str {
+        self.tcp.address()
+    }
+
+    /// "Connection reset by peer" alone does not say of what. What rustls says does, and `is_permanent` looks for it at the top.
+    fn where_it_failed(&self, error: io::Error) -> io::Error {
+        if error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) {
+            return error;
+        }
+        ConnectError::new(Step::Handshake { address: self.tcp.address().to_owned() }, error).into()
+    }
 }
 
 impl Manager for TlsManager {
@@ -86,7 +101,7 @@ impl Manager for TlsManager {
         dial.cut_at_deadline(&stream)?;
         let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(io::Error::other)?;
         let mut conn = TlsConn::new(session, stream, self.one_way);
-        conn.shake_hands()?;
+        conn.shake_hands().map_err(|error| self.where_it_failed(error))?;
         if let Some(login) = &self.login {
             login(&mut conn, dial).map_err(io::Error::other)?;
         }

@@ -220,6 +220,12 @@ impl TcpManager {
         self
     }
 
+    /// For the error of what is spoken over it.
+    #[cfg(any(feature = "redis", feature = "rustls"))]
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Before anything is sent: the kernel would take zero for "no timeout", or fail without naming the setting.
     fn check(&self) -> Result<(), ConnectError> {
         let refused = |name, given: &dyn fmt::Debug, limit| {

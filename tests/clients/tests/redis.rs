@@ -1,8 +1,10 @@
 //! `RedisManager` and `RedisClientManager` in front of a real Redis.
 
 use std::error::Error;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use client_tests::identity::Identity;
@@ -362,6 +364,21 @@ fn a_wrong_password_or_database_is_permanent() {
         }
     }
     assert_permanent(RedisManager::new(format!("redis://:secret@127.0.0.1:{port}/99")).unwrap(), "SELECT");
+}
+
+#[test]
+fn a_peer_that_hangs_up_in_the_login_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    let says = |manager: RedisManager| {
+        let refused = Pool::builder(manager).opening(Opening::Once(AMPLE)).build().unwrap_err();
+        refused.source().unwrap().to_string()
+    };
+    let plain = RedisManager::new(format!("redis://{address}")).unwrap();
+    assert_eq!(says(plain), format!("could not log in to {address}"));
+    let tls = RedisManager::with_tls(&format!("rediss://{address}"), Identity::new().client(&TLS13)).unwrap();
+    assert_eq!(says(tls), format!("the TLS handshake with {address} failed"));
 }
 
 #[test]
