@@ -15,6 +15,7 @@ Usage: postgres_web [OPTIONS]
 What it runs on:
   --database URL     postgresql://USER[:PASSWORD]@HOST[:PORT]/DATABASE instead of SQLite in a file of its own.
                      The table corepool_accounts is made anew, and dropped at the end
+                     Not by way of pgbouncer in transaction mode, which loses its prepared statements
   --listen ADDR      where HTTP is served [127.0.0.1:0, a free port]
   --workers N        HTTP connections served at once, each by a thread of its own [64]
   --max-size N       connections of the pool at most [8]
