@@ -94,6 +94,8 @@ pub trait Manager: Send + Sync + 'static {
     /// Asks an idle connection for a sign of life; `Err` closes it. The default asks nothing and says `Ok`, and the pool
     /// knows that there is none (so a ping of your own should not end in a call of the default).
     ///
+    /// After an `Ok`, [`watch`](Manager::watch) is asked again: one whose [`Stream`](crate::Stream) the ping has left unfit is discarded.
+    ///
     /// Runs on a background thread every `ping_interval` that the connection lies idle, a few at a time, and may block for `ping_timeout`;
     /// then its watched sockets are shut down under it. Resets neither its idle time nor its age. With
     /// [`validate_after`](crate::Builder::validate_after) it also runs on the caller's thread, before

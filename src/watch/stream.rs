@@ -20,8 +20,8 @@ use std::sync::Arc;
 /// [`is_fit`](Stream::is_fit) is the place to say that an exchange is half done.
 ///
 /// The methods are called from [`Watch::socket`](crate::Watch::socket): once on the background thread that dialed, at every return on
-/// the returning thread, and on the caller's at a checkout that looks at the socket. They must not block; a panic in one costs that
-/// connection.
+/// the returning thread, on the caller's at a checkout that looks at the socket, and after each ping that said `Ok`, on the ping's. They
+/// must not block; a panic in one costs that connection.
 ///
 /// ```
 /// use corepool::{Conn, Stream};
