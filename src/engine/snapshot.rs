@@ -77,6 +77,10 @@ impl<M: Manager> Engine<M> {
             return Err(format!("{opened} opened, {open} open, {gone} gone"));
         }
         let (untold, closing) = (self.untold(), self.closer.tally().1);
-        if untold > closing { Err(format!("room for {untold} closes, of which {closing} are under way")) } else { Ok(()) }
+        if untold > closing {
+            Err(format!("room for {untold} closes, of which {closing} are under way"))
+        } else {
+            Ok(())
+        }
     }
 }

@@ -15,7 +15,7 @@ use redis::{
 use super::connection::{OnPush, RedisConnection};
 use super::transport::Transport;
 #[cfg(feature = "rustls")]
-use crate::clients::tls::manager::TlsManager;
+use crate::clients::tls::manager::{TlsManager, is_refusal};
 use crate::manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
 use crate::net::connect_error::{ConnectError, Step};
 use crate::net::tcp::TcpManager;
@@ -175,6 +175,11 @@ impl RedisManager {
         if !error.is_io_error() {
             return error;
         }
+        // A client of TLS 1.3 hears only now that its certificate is not taken.
+        #[cfg(feature = "rustls")]
+        if is_refusal(&error) {
+            return refused(error);
+        }
         let address = match &self.endpoint {
             Endpoint::Tcp(tcp) => tcp.address().to_owned(),
             Endpoint::Unix(unix) => unix.path().display().to_string(),
@@ -220,11 +225,11 @@ fn is_passing(error: &RedisError) -> bool {
 
 /// A certificate that is refused is a fault of the configuration's: the client's error has no other way to say so.
 #[cfg(feature = "rustls")]
-fn told(tls: &TlsManager, error: io::Error) -> RedisError {
-    if tls.is_permanent(&error) {
-        return (ErrorKind::InvalidClientConfig, "the TLS handshake failed", error.to_string()).into();
+fn refused(error: RedisError) -> RedisError {
+    if !is_refusal(&error) {
+        return error;
     }
-    error.into()
+    (ErrorKind::InvalidClientConfig, "the TLS handshake failed", error.to_string()).into()
 }
 
 impl Manager for RedisManager {
@@ -236,7 +241,7 @@ impl Manager for RedisManager {
             Endpoint::Tcp(tcp) => Transport::Bare(tcp.connect(dial).map_err(io::Error::from)?),
             Endpoint::Unix(unix) => Transport::Bare(unix.connect(dial).map_err(io::Error::from)?),
             #[cfg(feature = "rustls")]
-            Endpoint::Tls(tls) => Transport::Tls(tls.connect(dial).map_err(|error| told(tls, error))?),
+            Endpoint::Tls(tls) => Transport::Tls(tls.connect(dial).map_err(|error| refused(error.into()))?),
         };
         dial.cut_at_deadline(&stream)?;
         let mut redis = RedisConnection::new(stream, resp3(&self.login), self.login.db(), self.on_push.clone());

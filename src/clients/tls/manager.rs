@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{AlertDescription, ClientConfig, ClientConnection};
 
 use super::connection::TlsConn;
 use crate::manager::{CloseReason, Dial, Manager, Outcome, Verdict, Watch};
@@ -83,7 +83,7 @@ impl TlsManager {
         self.tcp.address()
     }
 
-    /// "Connection reset by peer" alone does not say of what. What rustls says does, and `is_permanent` looks for it at the top.
+    /// "Connection reset by peer" alone does not say of what. What rustls says does.
     fn where_it_failed(&self, error: io::Error) -> io::Error {
         if error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) {
             return error;
@@ -102,18 +102,23 @@ impl Manager for TlsManager {
         let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(io::Error::other)?;
         let mut conn = TlsConn::new(session, stream, self.one_way);
         conn.shake_hands().map_err(|error| self.where_it_failed(error))?;
-        if let Some(login) = &self.login {
-            login(&mut conn, dial).map_err(io::Error::other)?;
+        let logged_in = match &self.login {
+            Some(login) => login(&mut conn, dial).and_then(|()| Ok(conn.logged_in()?)),
+            None => conn.logged_in().map_err(Into::into),
+        };
+        match logged_in {
+            Ok(()) => Ok(conn),
+            Err(cause) => {
+                let at = Step::Login { address: self.tcp.address().to_owned(), peer: conn.peer() };
+                Err(ConnectError::new(at, cause).into())
+            }
         }
-        conn.logged_in()?;
-        Ok(conn)
     }
 
-    /// A certificate that was refused, by either side, or no version or cipher that both know.
+    /// A certificate that was refused, by either side, or no version or cipher that both know; in a login as well, which is where a
+    /// client of TLS 1.3 hears that the server does not take its own.
     fn is_permanent(&self, error: &io::Error) -> bool {
-        use rustls::Error::{InvalidCertificate, NoCertificatesPresented, PeerIncompatible};
-        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-        matches!(cause, Some(InvalidCertificate(_) | NoCertificatesPresented | PeerIncompatible(_)))
+        is_refusal(error)
     }
 
     #[inline]
@@ -134,6 +139,51 @@ impl Manager for TlsManager {
     fn close(&self, mut conn: TlsConn, _why: CloseReason) {
         conn.say_goodbye();
     }
+}
+
+/// Whether there is an error of rustls's behind it that another dial meets as well.
+pub(crate) fn is_refusal(error: &(dyn Error + 'static)) -> bool {
+    use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented, PeerIncompatible};
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return match error {
+                InvalidCertificate(_) | NoCertificatesPresented | PeerIncompatible(_) => true,
+                AlertReceived(alert) => refuses(*alert),
+                _ => false,
+            };
+        }
+        // The source of an I/O error is that of what it wraps, and so it is of one that is shared, as those in `redis` are.
+        next = if let Some(error) = error.downcast_ref::<io::Error>() {
+            error.get_ref().map(|cause| cause as _)
+        } else if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+            Some(&**shared)
+        } else {
+            error.source()
+        };
+    }
+    false
+}
+
+/// The peer does not take our certificate, or knows nothing that we know.
+fn refuses(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateRequired
+            | Alert::HandshakeFailure
+            | Alert::ProtocolVersion
+            | Alert::InsufficientSecurity
+            | Alert::UnrecognisedName
+            | Alert::NoApplicationProtocol
+    )
 }
 
 impl fmt::Debug for TlsManager {

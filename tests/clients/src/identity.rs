@@ -5,6 +5,8 @@ use std::sync::Arc;
 use corepool::TcpManager;
 use corepool::clients::TlsManager;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 /// A certificate for `localhost`, that its clients trust.
@@ -36,11 +38,26 @@ impl Identity {
         Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
     }
 
+    /// A server that asks its clients for nothing.
     pub fn server(&self) -> Arc<ServerConfig> {
+        self.server_of(&WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// A server that takes only clients with this certificate.
+    pub fn strict_server(&self) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        self.server_of(&verifier.build().unwrap())
+    }
+
+    fn server_of(&self, verifier: &Arc<dyn ClientCertVerifier>) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.clone()));
-        Arc::new(builder.with_no_client_auth().with_single_cert(vec![self.certificate.clone()], key).unwrap())
+        let builder = builder.with_client_cert_verifier(Arc::clone(verifier));
+        Arc::new(builder.with_single_cert(vec![self.certificate.clone()], key).unwrap())
     }
 
     pub fn manager(&self, port: u16, version: &'static SupportedProtocolVersion) -> TlsManager {

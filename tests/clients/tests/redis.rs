@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use client_tests::identity::Identity;
 use client_tests::proxy::{Fault, Proxy};
 use client_tests::scenario::{Peer, assert_no_foreign, foreign_answers, killed_while_idle, patient};
-use client_tests::server::{AMPLE, eventually};
+use client_tests::server::{AMPLE, Scratch, eventually};
 use client_tests::servers::Redis;
 use corepool::clients::{RedisClientManager, RedisConnection, RedisManager, Watched};
 use corepool::{CloseReason, Event, GetErrorKind, Manager, Opening, Pool};
-use redis::{Client, Commands, ConnectionLike, RedisResult, Value, cmd, pipe};
+use redis::{Client, Commands, ConnectionLike, RedisError, RedisResult, Value, cmd, pipe};
 use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
 
@@ -110,6 +110,21 @@ fn over_tls_all_is_as_without() {
         assert_eq!((failed, uses), (0, 200), "{url}");
         let text = format!("{:?}", manager());
         assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+#[test]
+fn a_client_without_the_certificate_that_is_wanted_is_refused_for_good() {
+    let (identity, folder) = (Identity::new(), Scratch::new(None));
+    std::fs::write(folder.path().join("ca"), &identity.certificate_pem).unwrap();
+    let extra = ["--tls-auth-clients", "yes", "--tls-ca-cert-file", &folder.join("ca")];
+    let Some(server) = Redis::start_tls(&identity.certificate_pem, &identity.key_pem, &extra) else { return };
+    for version in [&TLS12, &TLS13] {
+        let url = format!("rediss://localhost:{}", server.server.port());
+        let manager = RedisManager::with_tls(&url, identity.client(version)).unwrap();
+        let refused = Pool::builder(manager.clone()).opening(Opening::Wait(AMPLE)).build().unwrap_err();
+        let error: &RedisError = refused.source().unwrap().downcast_ref().unwrap();
+        assert!(manager.is_permanent(error), "{error:?}");
     }
 }
 

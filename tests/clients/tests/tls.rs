@@ -13,7 +13,7 @@ use client_tests::scenario::{Peer, assert_no_foreign, foreign_answers, killed_wh
 use client_tests::server::{AMPLE, eventually};
 use client_tests::servers::Redis;
 use corepool::clients::{TlsConn, TlsManager};
-use corepool::{CloseReason, Event, Opening, Pool, TcpManager};
+use corepool::{CloseReason, Event, Manager, Opening, Pool, TcpManager};
 use rustix::net::{RecvFlags, recv};
 use rustix::process::Signal;
 use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion, version};
@@ -82,8 +82,12 @@ struct Told {
 
 impl Told {
     fn start(identity: &Identity) -> Told {
+        Told::with(identity.server())
+    }
+
+    fn with(config: Arc<ServerConfig>) -> Told {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let (port, config) = (listener.local_addr().unwrap().port(), identity.server());
+        let port = listener.local_addr().unwrap().port();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let config = Arc::clone(&config);
@@ -196,7 +200,9 @@ fn a_login_is_spoken_under_tls_and_may_end_with_a_write() {
     assert_eq!(pool.with(|conn| line(conn, "a")).unwrap(), "a");
     let refusing = identity.manager(server.port, &version::TLS13).with_login(|_, _| Err("no"));
     let refused = Pool::builder(refusing).opening(Opening::Wait(Duration::from_millis(100))).build().unwrap_err();
-    assert_eq!(refused.source().unwrap().to_string(), "no");
+    let error = refused.source().unwrap();
+    assert_eq!(error.to_string(), format!("could not log in to 127.0.0.1:{}", server.port));
+    assert_eq!(error.source().unwrap().to_string(), "no");
 }
 
 #[test]
@@ -208,6 +214,20 @@ fn a_certificate_that_is_refused_is_permanent() {
     let refused = Pool::builder(manager).opening(Opening::Wait(AMPLE)).build().unwrap_err();
     assert!(refused.source().unwrap().to_string().contains("certificate"), "{refused:?}");
     assert!(begun.elapsed() < AMPLE / 2, "the build did not wait in vain");
+}
+
+#[test]
+fn a_client_that_is_refused_is_refused_for_good() {
+    let identity = Identity::new();
+    let server = Told::with(identity.strict_server());
+    for (version, _) in VERSIONS {
+        // In TLS 1.3 the client has shaken hands before it hears of it.
+        let manager = identity.manager(server.port, version).with_login(|conn, _| line(conn, "a").map(drop));
+        let pool = Pool::builder(manager.clone()).opening(Opening::Wait(AMPLE));
+        let refused = pool.build().unwrap_err();
+        let error: &io::Error = refused.source().unwrap().downcast_ref().unwrap();
+        assert!(manager.is_permanent(error), "{error:?}");
+    }
 }
 
 #[test]
