@@ -50,8 +50,9 @@ use live::Live;
 use report::Report;
 use store::{Mode, Replies, Store};
 
-/// A backend that is absent at the start is reported after this long: a person is waiting.
-const OPENING: Duration = Duration::from_secs(2);
+/// A backend that is absent at the start is reported after this long: a person is waiting. Longer than a dial may take, so that one that
+/// hangs is named.
+const OPENING: Duration = Duration::from_secs(4);
 
 fn main() -> ExitCode {
     cli::run("gateway", args::HELP, Args::parse, run)

@@ -21,8 +21,9 @@ use crate::args::Args;
 use crate::cli::{Failure, chain};
 use crate::live::Live;
 
-/// A backend that is absent at the start is reported after this long: a person is waiting.
-const OPENING: Duration = Duration::from_secs(2);
+/// A backend that is absent at the start is reported after this long: a person is waiting. Longer than a dial may take, so that one that
+/// hangs is named.
+const OPENING: Duration = Duration::from_secs(4);
 
 /// What the scheme of `--backend` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
