@@ -118,7 +118,19 @@ impl Topology {
     /// That of this process, as it was when it was first asked for: to read it takes milliseconds in a process of many threads.
     pub(crate) fn of_process() -> &'static Topology {
         static TOPOLOGY: OnceLock<Topology> = OnceLock::new();
+        #[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+        if crate::sync::turns::is_on() {
+            return Topology::simulated();
+        }
         TOPOLOGY.get_or_init(Topology::read)
+    }
+
+    /// That of a simulation, which is to come out the same on every machine: four cores, of which two share a cache.
+    #[cfg(all(any(test, fuzzing), not(corepool_loom)))]
+    fn simulated() -> &'static Topology {
+        static TOPOLOGY: OnceLock<Topology> = OnceLock::new();
+        let core = |id| Core { id, l3: id / 2 * 2 };
+        TOPOLOGY.get_or_init(|| Topology { cores: (0..4).map(core).collect(), quota: None })
     }
 
     /// Reads the topology of this process. Some file reads for each thread and core, so not for a hot path.
