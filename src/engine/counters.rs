@@ -222,4 +222,28 @@ mod tests {
         counters.saw_idle(0, 9 * minute - 1);
         assert_eq!(counters.idle_low(9, 9 * minute), 0);
     }
+
+    #[test]
+    fn what_is_counted_took_no_longer_than_its_bucket_says_and_longer_than_the_one_before() {
+        let lengths = (0..40).flat_map(|power| [1_u64 << power, (1 << power) - 1, (1 << power) + 1]);
+        for length in lengths.flat_map(|length| [length, 1_000 * length, 1_000 * length + 1, 1_000 * length + 999]) {
+            let durations = Durations::default();
+            durations.record(Duration::from_nanos(length));
+            let times = durations.read();
+            let (place, most) = times.buckets().map(|(most, _)| most).enumerate().nth(bucket(&times)).unwrap();
+            assert_eq!((times.count(), times.sum()), (1, Duration::from_nanos(length)));
+            if place + 1 < WaitTimes::BUCKETS {
+                assert!(Duration::from_nanos(length) <= most && times.percentile(1.0) == most, "{length} ns: {most:?}");
+            }
+            assert!(place == 0 || Duration::from_nanos(length) > most / 2, "{length} ns: {most:?}");
+        }
+        let forever = Durations::default();
+        forever.record(Duration::MAX);
+        assert_eq!(bucket(&forever.read()), WaitTimes::BUCKETS - 1);
+    }
+
+    /// Where the only one is counted.
+    fn bucket(times: &WaitTimes) -> usize {
+        times.buckets().position(|(_, count)| count == 1).unwrap()
+    }
 }
