@@ -5,8 +5,8 @@ mod support;
 
 use std::io::{self, Read};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -228,6 +228,11 @@ fn at_most_sixteen_closes_hang_and_then_the_cause_says_so() {
     assert!(pool.get_timeout(HOPELESS).is_ok());
     comes_to_rest(&pool);
     eventually("the others are gone", || census.alive() == 1 && pool.stats().closing == 0);
+    // And forgotten.
+    let lease = pool.get().unwrap();
+    let error = pool.get_timeout(10 * MS).map(drop).unwrap_err();
+    assert!(error.cause().is_none(), "{}", support::chain(&error));
+    drop(lease);
     census.verify();
 }
 
@@ -284,4 +289,89 @@ fn the_gauge_comes_down_with_each_that_ends() {
     assert_eq!((pool.stats().closing, pool.stats().closed(CloseReason::Retired)), (3, 3));
     shut.store(false, Ordering::SeqCst);
     eventually("they have ended", || pool.stats().closing == 0);
+}
+
+#[test]
+fn beside_one_that_hangs_a_silent_farewell_is_cut_where_a_dial_needs_the_room() {
+    let server = Server::mute();
+    let (turns, second, first) =
+        (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (lets_first, lets_second) = (Arc::clone(&first), Arc::clone(&second));
+    let (manager, census) =
+        Counting::new(Hooked::new(TcpManager::new(server.address())).before_close(move |conn, _| {
+            match turns.fetch_add(1, Ordering::SeqCst) {
+                0 => eventually("the first may end", || lets_first.load(Ordering::SeqCst)),
+                1 => eventually("the second may end", || lets_second.load(Ordering::SeqCst)),
+                _ => assert_eq!(conn.read(&mut [0; 8]).unwrap(), 0, "the end of the stream"),
+            }
+        }));
+    let builder = Pool::builder(manager).max_size(1).min_open(0).max_closing(1).close_timeout(100 * MS);
+    let pool = builder.build().unwrap();
+    (0..2).for_each(|_| Lease::discard(pool.get_timeout(HOPELESS).unwrap()));
+    // There was no room for a third before one of the two was given up, which was the first.
+    let third = pool.get_timeout(HOPELESS).unwrap();
+    pool.reconfigure(|settings| settings.close_timeout = LATE).unwrap();
+    second.store(true, Ordering::SeqCst);
+    eventually("the second has ended", || pool.stats().closing == 1);
+    Lease::discard(third);
+    Lease::discard(pool.get_timeout(HOPELESS).unwrap());
+    // From here on nothing but a cut makes room.
+    Lease::discard(pool.get_timeout(HOPELESS).unwrap());
+    first.store(true, Ordering::SeqCst);
+    eventually("the first has ended", || pool.stats().closing <= 2);
+    pool.drain_then_cut(Duration::ZERO, HOPELESS);
+    census.verify();
+}
+
+#[test]
+fn one_whose_turn_comes_late_has_its_time_from_then_on() {
+    const TIME: Duration = Duration::from_millis(100);
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let (notes, shut) = (Arc::clone(&begun), Arc::new(AtomicBool::new(true)));
+    let stays = Arc::clone(&shut);
+    let manager = Hooked::new(Fake::default()).before_close(move |_, _| {
+        notes.lock().unwrap().push(Instant::now());
+        eventually("it may end", || !stays.load(Ordering::SeqCst));
+    });
+    let pool = Pool::builder(manager).max_size(12).min_open(12).close_timeout(TIME).build().unwrap();
+    let left = Instant::now();
+    pool.retire(Duration::ZERO);
+    eventually("all have had their turn", || begun.lock().unwrap().len() == 12);
+    shut.store(false, Ordering::SeqCst);
+    // Four at a time. The first four hang after twice their time; the next have been cut by then, and have one from their turn on.
+    let begun = begun.lock().unwrap().clone();
+    for (turn, begun) in begun.iter().enumerate().skip(4) {
+        let least = TIME * (turn as u32 / 4 + 1);
+        assert!(*begun - left >= least, "the {turn}th after {:?}", *begun - left);
+    }
+    eventually("all are closed", || pool.stats().closing == 0);
+    comes_to_rest(&pool);
+}
+
+#[test]
+fn one_that_was_given_up_makes_room_once() {
+    let (turns, gates) = (AtomicUsize::new(0), [Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false))]);
+    let [first, later] = gates.clone();
+    let (manager, census) = Counting::new(Hooked::new(Fake::default()).before_close(move |_, _| {
+        let gate = if turns.fetch_add(1, Ordering::SeqCst) < 4 { &first } else { &later };
+        eventually("it may end", || gate.load(Ordering::SeqCst));
+    }));
+    let builder = Pool::builder(manager).max_size(1).min_open(0).max_closing(2).close_timeout(10 * MS);
+    let pool = builder.build().unwrap();
+    (0..4).for_each(|_| Lease::discard(pool.get_timeout(HOPELESS).unwrap()));
+    // There is room for a fifth, so two of these four were given up, and have made theirs then.
+    let fifth = pool.get_timeout(HOPELESS).unwrap();
+    pool.reconfigure(|settings| settings.close_timeout = LATE).unwrap();
+    Lease::discard(fifth);
+    eventually("all five are being closed", || pool.stats().closing == 5);
+    gates[0].store(true, Ordering::SeqCst);
+    eventually("four have ended", || census.alive() == 1 && pool.stats().closing == 1);
+    // Two more beside it, and no third.
+    (0..2).for_each(|_| Lease::discard(pool.get_timeout(HOPELESS).unwrap()));
+    assert_eq!(pool.get_timeout(50 * MS).map(drop).unwrap_err().kind(), GetErrorKind::TimedOut);
+    assert_eq!(census.alive(), 3);
+    gates[1].store(true, Ordering::SeqCst);
+    assert!(pool.get_timeout(HOPELESS).is_ok());
+    comes_to_rest(&pool);
+    census.verify();
 }

@@ -5,7 +5,7 @@ mod support;
 use std::io::Read;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -213,4 +213,60 @@ fn a_dial_is_told_what_is_left() {
     let pool = Pool::builder(Clock(Arc::clone(&left))).dial_timeout(5_000 * MS).build().unwrap();
     assert_eq!(pool.stats().dials_failed, 0);
     assert!((1..=5_000).contains(&left.load(Ordering::SeqCst)));
+}
+
+/// Has its deadline told, and opens only after that.
+struct Cut {
+    told: Arc<AtomicUsize>,
+    opens: Arc<AtomicBool>,
+}
+
+impl Manager for Cut {
+    type Connection = ();
+    type Error = std::io::Error;
+
+    fn connect(&self, dial: &Dial<'_>) -> std::io::Result<()> {
+        let (cut, told) = (Arc::new(AtomicBool::new(false)), Arc::clone(&self.told));
+        let cuts = Arc::clone(&cut);
+        dial.at_deadline(move || {
+            told.fetch_add(1, Ordering::SeqCst);
+            cuts.store(true, Ordering::SeqCst);
+        });
+        eventually("it may end", || cut.load(Ordering::SeqCst) || self.opens.load(Ordering::SeqCst));
+        eventually("it opens", || self.opens.load(Ordering::SeqCst));
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_cut_at_its_deadline_is_not_lent_if_it_opens_all_the_same() {
+    let (told, opens) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (manager, census) = Counting::new(Cut { told: Arc::clone(&told), opens: Arc::clone(&opens) });
+    let builder = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy).dial_timeout(30 * MS);
+    let pool = builder.backoff_max(LATE).build().unwrap();
+    // It asks for one dial.
+    assert!(pool.try_get().is_err());
+    eventually("it is cut", || told.load(Ordering::SeqCst) == 1);
+    opens.store(true, Ordering::SeqCst);
+    eventually("it is closed", || census.opened() == 1 && census.closed(CloseReason::Surplus) == 1);
+    assert_eq!((pool.stats().open, pool.stats().dials_failed), (0, 1));
+    comes_to_rest(&pool);
+    census.verify();
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_cut_before_its_deadline() {
+    let (told, opens) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (manager, census) = Counting::new(Cut { told: Arc::clone(&told), opens: Arc::clone(&opens) });
+    let builder = Pool::builder(manager).max_size(1).min_open(1).opening(Opening::Background).dial_timeout(LATE);
+    let pool = builder.build().unwrap();
+    eventually("a dial", || pool.stats().opening == 1);
+    pool.retire(Duration::ZERO);
+    eventually("it is cut", || told.load(Ordering::SeqCst) == 1);
+    opens.store(true, Ordering::SeqCst);
+    eventually("it is closed, and another one stays", || {
+        census.closed(CloseReason::Retired) == 1 && census.alive() == 1
+    });
+    comes_to_rest(&pool);
+    census.verify();
 }

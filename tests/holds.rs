@@ -106,3 +106,20 @@ fn one_within_its_limit_is_told_of_neither_way() {
     eventually("its last event", || heard.count(|event| matches!(event, Event::Closed { .. })) == 1);
     assert!(told(&heard).is_empty());
 }
+
+#[test]
+fn each_long_hold_of_a_connection_is_told_of() {
+    let heard = Heard::default();
+    let builder = Pool::builder(Fake::default()).max_size(1).hold_limit(Some(20 * MS)).observer(heard.clone());
+    let pool = builder.build().unwrap();
+    for hold in 1..=3 {
+        let lease = pool.get().unwrap();
+        eventually("it is told", || told(&heard).len() == 2 * hold - 1);
+        drop(lease);
+        eventually("its end is told", || told(&heard).len() == 2 * hold);
+        // Two steps: a sweep has seen that it is idle.
+        thread::sleep(20 * MS);
+    }
+    let ends: Vec<_> = told(&heard).into_iter().map(|(_, _, ended)| ended).collect();
+    assert_eq!((ends, pool.stats().holds_exceeded), (vec![false, true, false, true, false, true], 3));
+}

@@ -237,3 +237,18 @@ fn a_panic_at_the_door_refuses_that_caller_alone() {
     assert_eq!(pool.stats().open, 1);
     comes_to_rest(&pool);
 }
+
+#[test]
+fn those_who_wait_no_more_are_not_counted_at_the_door() {
+    let before = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&before);
+    let manager = Hooked::new(Fake::default()).on_wait(move |waiting| {
+        notes.lock().unwrap().push(waiting);
+        Ok(())
+    });
+    let pool = Pool::builder(manager).max_size(1).build().unwrap();
+    let lease = pool.get().unwrap();
+    (0..3).for_each(|_| drop(pool.get_timeout(MS).unwrap_err()));
+    assert_eq!(*before.lock().unwrap(), [0, 0, 0]);
+    drop(lease);
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corepool::{CloseReason, Conn, Event, GetErrorKind, Outcome, Pool, TcpManager, Verdict};
+use corepool::{CloseReason, Conn, Event, GetErrorKind, Lease, Outcome, Pool, TcpManager, Verdict};
 use support::{Census, Counting, Fake, HOPELESS, Heard, Hooked, Server, comes_to_rest, eventually, local_port};
 
 const MS: Duration = Duration::from_millis(1);
@@ -272,6 +272,21 @@ fn a_hook_that_hangs_is_cut_at_the_calls_own_limit() {
         eventually("counted", || pool.stats().hooks_overran == 1);
         assert!(pool.get_timeout(HOPELESS).is_ok(), "the next caller has another one");
     }
+}
+
+#[test]
+fn so_it_is_on_a_connection_that_was_opened_since() {
+    let server = Server::mute();
+    let (pool, armed) = patient(&server, 3 * HOPELESS);
+    // Its hook takes its time, which the pool has learnt by now.
+    Lease::discard(pool.get().unwrap());
+    // Nobody has used this one, and then somebody has.
+    drop(pool.get_timeout(HOPELESS).unwrap());
+    armed.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    let kind = pool.get_timeout(50 * MS).map(drop).unwrap_err().kind();
+    assert!(begun.elapsed() < HOPELESS, "not by the pool's wait_timeout");
+    assert_eq!(kind, GetErrorKind::TimedOut);
 }
 
 #[test]

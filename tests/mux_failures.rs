@@ -309,11 +309,13 @@ fn a_peer_that_talks_nonsense_is_replaced() {
     let stage = Stage::open();
     let mux = one_line(stage.address()).max_reply(1_000).build().unwrap();
     let endless = "z".repeat(1_001);
+    let whole = format!("{endless}\n");
     let nonsense = [
         ("!nonsense\n", "!nonsense"),
         ("panic\n", "panicked"),
         ("answer\nto nobody\n", "what nobody asked"),
         (endless.as_str(), "longer than max_reply, 1000 bytes"),
+        (whole.as_str(), "longer than max_reply, 1000 bytes"),
     ];
     for (said, why) in nonsense {
         let mut peer = stage.accept();
@@ -331,7 +333,7 @@ fn a_peer_that_talks_nonsense_is_replaced() {
             eventually("it is hung up on", || peer.hear().is_none());
         });
     }
-    assert_eq!(mux.stats().total().failed, 4);
+    assert_eq!(mux.stats().total().failed, 5);
     thread::scope(|scope| {
         let call = scope.spawn(|| mux.call("question"));
         let mut peer = stage.accept();
@@ -376,4 +378,21 @@ fn a_reset_ends_whoever_reads_and_whoever_writes() {
         assert_eq!(lost(reads.join().unwrap()), (CallErrorKind::Disconnected, true));
         assert_eq!(lost(writes.join().unwrap()), (CallErrorKind::Disconnected, true));
     });
+}
+
+#[test]
+fn a_pipeline_may_take_its_time_if_any_of_its_requests_may() {
+    for requests in [["block", "question"], ["question", "block"]] {
+        let stage = Stage::open();
+        let mux = one_line(stage.address()).watchdog(Some(SHORT)).build().unwrap();
+        let mut peer = stage.accept();
+        thread::scope(|scope| {
+            let call = scope.spawn(|| mux.pipeline(requests));
+            peer.hear_all(2);
+            thread::sleep(3 * SHORT);
+            peer.say_if_heard("one\ntwo\n");
+            let replies: Vec<_> = call.join().unwrap().into_iter().map(Result::unwrap).collect();
+            assert_eq!(replies, ["one", "two"], "{requests:?}");
+        });
+    }
 }

@@ -225,3 +225,20 @@ fn one_may_use_the_pool() {
     *own.lock().unwrap() = None;
     comes_to_rest(&pool);
 }
+
+#[test]
+fn a_dial_that_nobody_wants_any_more_is_heard_of_when_it_fails() {
+    let (fake, heard) = (Fake::default(), Heard::default());
+    let script = fake.script.clone();
+    script.hang();
+    let builder = Pool::builder(fake).max_size(1).min_open(1).opening(Opening::Background).observer(heard.clone());
+    let pool = builder.dial_timeout(HOPELESS * 10).build().unwrap();
+    eventually("a dial", || script.under_way() == 1);
+    pool.replace_manager(Fake::default(), Duration::ZERO);
+    assert!(pool.get_timeout(HOPELESS).is_ok());
+    script.fail("gone");
+    told(&heard, "its failure", 1, |event| matches!(event, Event::DialFailed { cause } if cause.to_string() == "gone"));
+    assert_eq!(pool.stats().dials_failed, 1);
+    // But it is no outage.
+    assert_eq!(heard.count(|event| matches!(event, Event::OutageBegan { .. })), 0);
+}

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corepool::{CloseReason, Conn, Dial, Manager, Pool, TcpManager, Watch};
 use support::{
@@ -189,4 +189,18 @@ fn a_caller_waits_for_one_that_is_out_for_a_ping() {
     pool.reconfigure(|settings| settings.ping_interval = None).unwrap();
     comes_to_rest(&pool);
     assert_eq!(census.opened(), 1);
+}
+
+#[test]
+fn one_that_rests_is_pinged_once_an_interval_and_no_more() {
+    const INTERVAL: Duration = Duration::from_millis(60);
+    let (manager, pings) = Pings::counted(Duration::ZERO);
+    let begun = Instant::now();
+    let pool = Pool::builder(manager).max_size(2).min_open(2).ping_interval(Some(INTERVAL)).build().unwrap();
+    for turns in 1..=8 {
+        eventually("another turn", || pings.range(2).1 >= turns);
+        // Late, if the machine is busy, but never early.
+        assert!(begun.elapsed() >= INTERVAL * turns as u32, "{turns} after {:?}", begun.elapsed());
+    }
+    assert_eq!(pool.stats().open, 2);
 }

@@ -735,3 +735,26 @@ fn many_pools_share_few_threads() {
     assert!(reactors <= thread::available_parallelism().unwrap().get(), "{reactors} reactors");
     assert_eq!(map.len(), 40);
 }
+
+#[test]
+fn one_that_somebody_waits_for_is_not_idle() {
+    let (made, script) = (Arc::new(AtomicUsize::new(0)), Fake::default().script);
+    script.hang();
+    let (counts, hangs) = (Arc::clone(&made), Arc::clone(&script));
+    let make = move |_: &&'static str| {
+        counts.fetch_add(1, Ordering::SeqCst);
+        let manager = Fake { script: Arc::clone(&hangs) };
+        let builder = Pool::builder(manager).max_size(1).min_open(0).opening(Opening::Lazy);
+        builder.wait_timeout(HOPELESS).dial_timeout(10 * HOPELESS)
+    };
+    let map = PoolMap::with_idle_limit(make, 20 * MS);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| map.get(&"a").map(drop));
+        eventually("it waits", || script.under_way() == 1);
+        // Idle for many times as long as it may be, if it were.
+        thread::sleep(200 * MS);
+        script.open();
+        waiter.join().unwrap().unwrap();
+    });
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+}

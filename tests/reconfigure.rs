@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corepool::{BuildError, CloseReason, Event, GetErrorKind, Lease, Manager, Opening, Pool, Settings, TcpManager};
-use support::{Counting, Fake, HOPELESS, Heard, Hooked, Server, comes_to_rest, eventually, local_port};
+use support::{Counting, Fake, HOPELESS, Heard, Hooked, Server, comes_to_rest, eventually, gated, local_port};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -271,4 +271,39 @@ fn hold_limit_and_cut_held() {
     drop(lease);
     assert_eq!(pool.stats().closed(CloseReason::HeldTooLong), 1);
     eventually("an event", || heard.count(|event| matches!(event, Event::HoldExceeded { cut: true, .. })) == 1);
+}
+
+#[test]
+fn close_timeout_of_those_that_are_being_closed() {
+    let server = Server::mute();
+    let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (begins, ends) = (Arc::clone(&begun), Arc::clone(&ended));
+    let manager = Hooked::new(TcpManager::new(server.address())).before_close(move |conn, _| {
+        begins.fetch_add(1, Ordering::SeqCst);
+        let _ = conn.read(&mut [0; 8]);
+        ends.fetch_add(1, Ordering::SeqCst);
+    });
+    let pool = Pool::builder(manager).max_size(1).min_open(0).close_timeout(HOPELESS * 10).build().unwrap();
+    Lease::discard(pool.get().unwrap());
+    eventually("a farewell that nobody answers", || begun.load(Ordering::SeqCst) == 1);
+    assert_eq!(ended.load(Ordering::SeqCst), 0);
+    set(&pool, |settings| settings.close_timeout = 20 * MS);
+    eventually("it ends", || ended.load(Ordering::SeqCst) == 1 && pool.stats().closing == 0);
+}
+
+#[test]
+fn max_closing() {
+    let (manager, census, gate) = gated();
+    let builder = Pool::builder(manager).max_size(1).min_open(0).max_closing(1).close_timeout(HOPELESS * 10);
+    let pool = builder.build().unwrap();
+    (0..2).for_each(|_| Lease::discard(pool.get_timeout(HOPELESS).unwrap()));
+    assert_eq!(pool.get_timeout(20 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
+    set(&pool, |settings| settings.max_closing = 3);
+    (0..2).for_each(|_| Lease::discard(pool.get_timeout(HOPELESS).unwrap()));
+    assert_eq!(pool.get_timeout(20 * MS).unwrap_err().kind(), GetErrorKind::TimedOut);
+    assert_eq!(census.alive(), 4);
+    gate.open();
+    assert!(pool.get_timeout(HOPELESS).is_ok());
+    comes_to_rest(&pool);
+    census.verify();
 }

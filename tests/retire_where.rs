@@ -246,3 +246,23 @@ fn under_load_all_that_it_means_leave_and_nothing_else_does() {
     comes_to_rest(&pool);
     census.verify();
 }
+
+#[test]
+fn what_is_being_dialed_that_the_oldest_would_judge_is_retired_too() {
+    let fake = Fake::default();
+    let script = fake.script.clone();
+    script.hang();
+    let (manager, census) = Counting::new(fake);
+    let pool = Pool::builder(manager).max_size(1).opening(Opening::Background).build().unwrap();
+    eventually("a dial", || script.under_way() == 1);
+    let asked = Arc::new(AtomicUsize::new(0));
+    for _ in 0..17 {
+        let asks = Arc::clone(&asked);
+        pool.retire_where(move |_| asks.fetch_add(1, Ordering::SeqCst) == usize::MAX);
+    }
+    script.open();
+    eventually("it is retired, and another one stays", || retired(&census) == [0] && pool.stats().idle == 1);
+    assert_eq!(census.opened(), 2);
+    comes_to_rest(&pool);
+    census.verify();
+}

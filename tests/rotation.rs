@@ -315,3 +315,15 @@ fn a_pause_ends_with_the_pool() {
     assert_eq!(census.closed_in_all(), 2);
     census.verify();
 }
+
+#[test]
+fn retire_again_and_later_puts_nothing_off() {
+    let (manager, census) = Counting::new(Fake::default());
+    let pool = Pool::builder(manager).max_size(4).min_open(4).build().unwrap();
+    pool.retire(200 * MS);
+    // Whoever has a turn already keeps it.
+    pool.retire(HOPELESS * 100);
+    eventually("all", || census.closed(CloseReason::Retired) >= 4 && pool.stats().idle == 4);
+    comes_to_rest(&pool);
+    census.verify();
+}

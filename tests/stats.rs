@@ -273,3 +273,18 @@ fn every_reason_has_a_name_of_its_own() {
     names.dedup();
     assert_eq!(names.len(), CloseReason::ALL.len());
 }
+
+#[test]
+fn what_a_pause_has_put_aside_was_not_missed() {
+    let pool = Pool::builder(Fake::default()).max_size(2).min_open(2).probe_after(10 * MS).build().unwrap();
+    comes_to_rest(&pool);
+    pool.pause();
+    assert_eq!(pool.get_timeout(MS).unwrap_err().kind(), GetErrorKind::TimedOut);
+    // A few sweeps.
+    pool.reconfigure(|settings| settings.probe_after = 9 * MS).unwrap();
+    thread::sleep(50 * MS);
+    pool.resume();
+    comes_to_rest(&pool);
+    let stats = pool.stats();
+    assert_eq!((stats.idle, stats.idle_low), (2, 2));
+}

@@ -7,11 +7,11 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use corepool::{CloseReason, Conn, Dial, Manager, Opening, Outcome, Pool, Stream, TcpManager, Verdict, Watch};
-use support::{Census, Counted, Counting, HOPELESS, Server, comes_to_rest, eventually, exchange, panics};
+use support::{Census, Counted, Counting, HOPELESS, Server, comes_to_rest, eventually, exchange, local_port, panics};
 
 fn single<M: Manager>(manager: M) -> (Pool<Counting<M>>, Arc<Census>) {
     single_looked_at(manager, None)
@@ -354,5 +354,36 @@ fn what_names_no_socket_is_not_looked_at() {
         drop(pool.get().unwrap());
         assert_eq!(asked.load(Ordering::SeqCst), before + 1 + uses, "once at each return");
     }
+    census.verify();
+}
+
+#[test]
+fn so_is_another_one_that_is_watched_for_what_can_be_read() {
+    let server = Server::echo();
+    let manager = RestlessManager::new(&server, |client, on| on.readable(&client.stream));
+    let (pool, census) = single_looked_at(manager, Some(1_000 * HOPELESS));
+    let failed = pool.with(|client: &mut Counted<Restless>| {
+        client.reconnect(&server.address());
+        Err::<(), _>(io::Error::other("it was cut off"))
+    });
+    failed.unwrap_err();
+    assert_eq!((pool.stats().closed(CloseReason::SocketReplaced), pool.stats().open), (1, 0));
+    is_another_one(&pool, &census);
+}
+
+#[test]
+fn a_socket_is_looked_at_whatever_is_named_before_it() {
+    static PIPE: OnceLock<(io::PipeReader, io::PipeWriter)> = OnceLock::new();
+    PIPE.get_or_init(|| io::pipe().unwrap());
+    let server = Server::echo();
+    let (pool, census) = single(RestlessManager::new(&server, |client, on| {
+        on.readable(&PIPE.get().unwrap().0);
+        on.socket(&client.stream);
+    }));
+    let port = pool.get().unwrap().hold(|client| local_port(&client.stream));
+    server.push(port, b"unasked");
+    eventually("it is looked at, and another one lent", || pool.get().unwrap().id() == 1);
+    eventually("its close", || census.fate(0) == Some(CloseReason::IdleData));
+    comes_to_rest(&pool);
     census.verify();
 }

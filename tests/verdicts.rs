@@ -411,3 +411,26 @@ fn generic<M: Manager>(pool: &Pool<M>) -> io::Result<()> {
 fn it_serves_generic_code_too() {
     generic(&Pool::builder(Fake::default()).max_size(1).build().unwrap()).unwrap();
 }
+
+#[test]
+fn one_that_is_condemned_is_closed_unasked_whatever_is_said_or_happens_after_it() {
+    let (pool, outcomes) = writing();
+    let mut lease = pool.get().unwrap();
+    Lease::condemn(&mut lease);
+    Lease::fail(&mut lease);
+    drop(lease);
+    panics(|| {
+        let mut lease = pool.get().unwrap();
+        Lease::condemn(&mut lease);
+        panic!("{ON_PURPOSE}")
+    });
+    panics(|| {
+        let mut lease = pool.get_owned().unwrap();
+        Lease::fail(&mut lease);
+        Lease::condemn(&mut lease);
+        panic!("{ON_PURPOSE}")
+    });
+    assert!(outcomes.lock().unwrap().is_empty());
+    assert_eq!((pool.stats().closed(CloseReason::Condemned), pool.stats().closed_in_all()), (3, 3));
+    comes_to_rest(&pool);
+}

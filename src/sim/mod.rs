@@ -11,6 +11,8 @@
 
 mod callers;
 mod owner;
+#[cfg(test)]
+mod times;
 mod world;
 
 use crate::os::thread;

@@ -390,3 +390,6 @@ impl fmt::Debug for Reactor {
         f.debug_struct("Reactor").field("watched", &lock(&self.table).len()).field("alarm", &self.alarm).finish()
     }
 }
+
+#[cfg(all(test, not(corepool_loom)))]
+mod tests;

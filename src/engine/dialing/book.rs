@@ -215,4 +215,27 @@ mod tests {
         }
         assert!(pause_beside(4, 16) < 2 * nanos(SLOW));
     }
+
+    #[test]
+    fn what_hangs_and_nobody_wants_any_more_makes_no_pause_longer() {
+        let attempt = |ticket| Attempt {
+            permit: Permit { ticket },
+            begun: 0,
+            deadline: 10,
+            number: 1,
+            retirements: 0,
+            cut: Arc::default(),
+        };
+        let mut book = Book::default();
+        let [hangs, runs] = [attempt(1), attempt(2)];
+        book.enter(&hangs);
+        assert_eq!(book.take_overdue(10).len(), 1);
+        book.enter(&runs);
+        assert!(book.beside(4).pause > 0 && book.beside(4).running);
+        assert_eq!(book.disown().len(), 1);
+        assert!(book.beside(4).pause == 0 && !book.beside(4).running, "{:?}", book.beside(4));
+        assert_eq!(book.threads(), 2);
+        assert_eq!([1, 2, 3].map(|ticket| book.leave(ticket)), [Ended::Disowned, Ended::Disowned, Ended::Disowned]);
+        assert_eq!(book.threads(), 0);
+    }
 }

@@ -111,4 +111,35 @@ mod tests {
         assert_eq!(opened(2_000, usize::MAX), 30);
         assert!(opened(300, 2) >= 200);
     }
+
+    #[test]
+    fn the_pause_is_no_longer_than_the_longest_and_is_due_when_it_ends() {
+        let mut keeping = Keeping::default();
+        let mut now = 10_000 * MS;
+        for lost in 0..30 {
+            keeping.lost(now, Duration::from_secs(3));
+            let due = keeping.due(now);
+            assert_eq!(due == NEVER, lost == 0, "the first is dialed again at once");
+            if lost > 0 {
+                assert!(due <= now + 3_000 * MS, "{} ms", (due - now) / MS);
+                assert_eq!([due - 1, due].map(|at| keeping.is_paused(at)), [true, false]);
+                now = due;
+            }
+        }
+        assert_eq!(keeping.due(now), NEVER);
+    }
+
+    #[test]
+    fn a_shorter_longest_pause_shortens_the_one_under_way() {
+        let mut keeping = Keeping::default();
+        let mut now = 10_000 * MS;
+        for _ in 0..12 {
+            keeping.lost(now, Duration::from_secs(30));
+            now = if keeping.is_paused(now) { keeping.due(now) } else { now };
+        }
+        keeping.lost(now, Duration::from_secs(30));
+        assert!(keeping.is_paused(now + 10_000 * MS));
+        keeping.set_longest(now, Duration::from_secs(1));
+        assert_eq!(keeping.due(now), now + 1_000 * MS);
+    }
 }

@@ -196,3 +196,31 @@ impl Upkeep {
         self.pings.run(sockets, deadline, |deadline| self.timer.remind(deadline), ping).0
     }
 }
+
+#[cfg(all(test, not(corepool_loom)))]
+mod tests {
+    use super::*;
+    use crate::watch::handler::Handler;
+    use crate::watch::reactors::Reactors;
+
+    /// Has nothing done.
+    struct Nobody;
+
+    impl Handler for Nobody {
+        fn hung_up(&self, _key: u64) {}
+
+        fn tick(&self, _now: u64) -> u64 {
+            crate::os::clock::NEVER
+        }
+
+        fn release(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn others_are_suspected_once_in_so_long_and_again_after_it() {
+        let reactors = Reactors::new(1);
+        let upkeep = Upkeep::new(reactors.at(None).unwrap().serve(Weak::<Nobody>::new()));
+        let may = [0, 1, 99, 100, 101, 199, 200, 1_000].map(|now| upkeep.may_suspect(now + 7, 100));
+        assert_eq!(may, [true, false, false, true, false, false, true, true]);
+    }
+}

@@ -213,3 +213,12 @@ fn it_leaves_the_pool_as_a_plain_stream() {
     assert_eq!(conn.peer(), Some(address));
     assert_eq!(TcpStream::from(OwnedFd::from(conn)).peer_addr().unwrap(), address);
 }
+
+#[test]
+fn one_whose_halves_were_taken_is_not_lent_again() {
+    let (mut conn, _peer) = pair();
+    let halves = conn.halves().unwrap();
+    drop(halves);
+    assert!(conn.is_dirty());
+    assert_eq!(conn.judge(Outcome::Done), Verdict::Discard);
+}

@@ -191,3 +191,72 @@ fn a_shorter_longest_pause_shortens_the_one_under_way() {
     assert_eq!(backoff.dials(now + 999 * MS, ALONE), 0);
     assert_eq!(backoff.dials(now + 1_000 * MS, ALONE), 1);
 }
+
+#[test]
+fn one_that_is_permanent_is_heard_among_those_that_fail_together() {
+    let mut backoff = Backoff::new(2);
+    (0..2).for_each(|_| assert_eq!(backoff.begun(0, ALONE), 1));
+    assert!(fail(&mut backoff, 0, MS));
+    assert!(!backoff.is_permanent());
+    assert!(!backoff.failed(0, 2 * MS, error(), true, MAX), "no other outage");
+    assert!(backoff.is_permanent());
+    assert!(backoff.refusal(3 * MS, 1_000 * MS, ALONE).is_some(), "callers are told at once");
+}
+
+#[test]
+fn after_a_permanent_failure_a_dial_under_way_refuses_nobody_once_the_pause_is_over() {
+    let running = Beside { running: true, pause: 0 };
+    for (permanent, refuses) in [(false, true), (true, false)] {
+        let mut backoff = Backoff::new(1);
+        backoff.begun(0, ALONE);
+        backoff.failed(0, MS, error(), permanent, MAX);
+        backoff.begun(backoff.due(MS, NEVER, ALONE), ALONE);
+        assert_eq!(backoff.refusal(2_000 * MS, 1_000 * MS, running).is_some(), refuses, "{permanent}");
+    }
+}
+
+#[test]
+fn another_endpoint_is_dialed_as_if_there_had_been_no_outage() {
+    let mut backoff = Backoff::new(4);
+    fail(&mut backoff, 0, MS);
+    backoff.begun(60 * MS, ALONE);
+    backoff.succeeded(60 * MS, 61 * MS);
+    assert_eq!(backoff.dials(62 * MS, ALONE), 0, "in doubt, and one at a time after it");
+    backoff.reset();
+    assert_eq!(backoff.dials(62 * MS, ALONE), 4);
+    assert_eq!(backoff.due(62 * MS, 1_000 * MS, ALONE), NEVER);
+}
+
+#[test]
+fn what_changes_by_time_alone_is_due_when_it_does() {
+    let mut backoff = Backoff::new(4);
+    backoff.begun(0, ALONE);
+    fail(&mut backoff, 0, MS);
+    // Callers are refused in the middle of the first pause.
+    let refused = backoff.due(2 * MS, 5 * MS, ALONE);
+    assert_eq!(refused, 6 * MS);
+    assert!(backoff.refusal(refused - 1, 5 * MS, ALONE).is_none() && backoff.refusal(refused, 5 * MS, ALONE).is_some());
+    let over = backoff.due(refused, 5 * MS, ALONE);
+    assert_eq!([over - 1, over].map(|now| backoff.dials(now, ALONE)), [0, 1]);
+    let stale = backoff.due(over, 5 * MS, ALONE);
+    assert!(backoff.refusal(stale - 1, 5 * MS, ALONE).is_some() && backoff.refusal(stale, 5 * MS, ALONE).is_none());
+    assert_eq!(backoff.due(stale, 5 * MS, ALONE), NEVER);
+    // A success in doubt.
+    backoff.begun(stale, ALONE);
+    backoff.succeeded(stale, stale);
+    let doubted = backoff.due(stale, 5 * MS, ALONE);
+    assert_eq!([doubted - 1, doubted].map(|now| backoff.dials(now, ALONE)), [0, 1]);
+    assert_eq!(backoff.due(doubted, 5 * MS, ALONE), NEVER);
+}
+
+#[test]
+fn successes_in_doubt_do_not_ramp_up() {
+    let mut backoff = Backoff::new(4);
+    fail(&mut backoff, 0, MS);
+    for success in 0..4 {
+        // The first, and those of dials that came back late.
+        backoff.succeeded(2 * MS, (3 + success) * MS);
+        assert_eq!(backoff.dials(10 * MS, ALONE), 0);
+    }
+    assert_eq!(backoff.dials(2_000 * MS, ALONE), 1);
+}
