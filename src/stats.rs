@@ -97,7 +97,8 @@ impl WaitTimes {
     /// Where one of this length is counted.
     pub(crate) fn bucket_of(waited: Duration) -> usize {
         // What is left of a microsecond counts as one: nothing is in a bucket that it took longer than.
-        let micros = u64::try_from(waited.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX).clamp(1, 1 << 32);
+        let begun = u64::from(waited.subsec_nanos().div_ceil(1_000));
+        let micros = waited.as_secs().saturating_mul(1_000_000).saturating_add(begun).clamp(1, 1 << 32);
         (micros.next_power_of_two().trailing_zeros() as usize).min(Self::BUCKETS - 1)
     }
 
