@@ -11,7 +11,7 @@
 //! |---|---|---|---|
 //! | models of the bag, of a mux's line and of the policy, by loom | 148 | `loom-tests/src/` | `cargo test -p loom-tests` |
 //! | mutations of what is modelled, each found by a model | 176 | `loom-tests/mutations/` | `loom-tests/mutations/run` |
-//! | mutations of the policy, most of them faults it once had, each found by a world or a test | 30 | `loom-tests/worlds/` | `loom-tests/worlds/run` |
+//! | mutations of the policy, faults it once had or might have, each found by a world or a test | 58 | `loom-tests/worlds/` | `loom-tests/worlds/run` |
 //! | storms under random schedules, by shuttle | 3 | `tests/shuttle/src/` | `cargo test -p shuttle-tests` |
 //! | fuzz targets | 9 | `fuzz/fuzz_targets/` | `cargo +nightly fuzz run NAME` |
 //! | inputs kept of them | 314 | `tests/corpus/` | `cargo test --all-features corpus`, `cargo test -p client-tests --test corpora` |
@@ -58,6 +58,7 @@
 //! - no connection is lent to two, lent after its end, lent after it was retired, or opened by a manager that was replaced;
 //!
 //! and at the end that every count is what the world knows, every connection was closed once, and nothing is kept.
+//! What is promised of times is held to on the same clock by tests of its own, in `src/sim/times.rs`, to the millisecond.
 //! `COREPOOL_SIM_SEEDS` and `COREPOOL_SIM_SECONDS` say how many worlds and how long; a fault ends the process with its seed, and
 //! `COREPOOL_SIM_SEED` runs that one. The fuzz target `pool_ops` chooses by its bytes instead.
 //!

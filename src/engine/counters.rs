@@ -242,6 +242,16 @@ mod tests {
         assert_eq!(bucket(&forever.read()), WaitTimes::BUCKETS - 1);
     }
 
+    #[test]
+    fn a_percentile_is_of_no_fewer_than_its_share() {
+        let durations = Durations::default();
+        [1, 3, 100].into_iter().for_each(|micros| durations.record(Duration::from_micros(micros)));
+        let times = durations.read();
+        for (share, micros) in [(0.0, 1), (0.33, 1), (0.34, 4), (0.5, 4), (0.66, 4), (0.67, 128), (1.0, 128)] {
+            assert_eq!(times.percentile(share), Duration::from_micros(micros), "{share}");
+        }
+    }
+
     /// Where the only one is counted.
     fn bucket(times: &WaitTimes) -> usize {
         times.buckets().position(|(_, count)| count == 1).unwrap()

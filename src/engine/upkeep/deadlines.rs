@@ -50,3 +50,39 @@ impl Deadlines {
         calls.iter().map(|(deadline, _)| *deadline).min().unwrap_or(NEVER)
     }
 }
+
+#[cfg(all(test, not(corepool_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_has_its_own_deadline() {
+        let deadlines = Deadlines::default();
+        let calls: [Arc<[Duplicate]>; 2] = std::array::from_fn(|_| Vec::new().into());
+        let [first, second] = &calls;
+        let under_way = || calls.each_ref().map(|call| deadlines.has(&Arc::downgrade(call)));
+        assert_eq!((deadlines.keep(0), under_way()), (NEVER, [false, false]));
+        let mut reminded = Vec::new();
+        let (inner, cut) = deadlines.run(
+            first,
+            100,
+            |due| reminded.push(due),
+            || {
+                let inner = deadlines.run(
+                    second,
+                    50,
+                    |due| assert_eq!(due, 50),
+                    || {
+                        assert_eq!((deadlines.keep(49), under_way()), (50, [true, true]));
+                        // Its time is up, and the other's is not.
+                        assert_eq!((deadlines.keep(50), under_way()), (100, [true, false]));
+                    },
+                );
+                assert_eq!(deadlines.keep(99), 100);
+                inner.1
+            },
+        );
+        assert_eq!((inner, cut, reminded), (true, false, vec![100]));
+        assert_eq!((deadlines.keep(0), under_way()), (NEVER, [false, false]));
+    }
+}
