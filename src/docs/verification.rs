@@ -84,7 +84,7 @@
 //! - **Races**: the thread sanitizer over the same tests, with a std that is instrumented too, so that nothing of std is left out. One
 //!   suppression (`.ci/tsan.supp`): a test that closes descriptors under the reactors, on purpose. `.ci/long sanitizers` runs all three. The
 //!   clients with their servers, telemetry, and what a child does after a fork run under none of them.
-//! - **Lines**: 95.2 % of those of `src/` are run by the suite; the others are in `src/docs/coverage.md`, with reasons, as
+//! - **Lines**: 95.3 % of those of `src/` are run by the suite; the others are in `src/docs/coverage.md`, with reasons, as
 //!   `.ci/coverage --write` writes it.
 //!
 //! # The last long runs
@@ -100,10 +100,13 @@
 //! - The simulator: 6,000 worlds of a minute without a fault, in 709 s of a debug build beside other work.
 //! - The sanitizers: some 630 tests of 66 binaries under that of addresses and under that of threads, 132 tests under valgrind: nothing in the
 //!   library. Two files of tests that leaked what they had tied into a circle were mended.
-//! - The mutants of the policy: no survivor among 30.
+//! - The mutants: all 176 of what is modelled, in 12 minutes, and all 58 of the policy. No survivor is left: of the first, one had not been
+//!   built for some time, and one that nothing found any more has a model of its own now. By hand, 103 slips more were made in what no
+//!   mutant had touched: 51 went unseen, and are found by tests that were written for them.
 //! - The storms: 100,000 schedules of each.
-//! - The fuzz targets ran for a minute each, none for an hour. They found two places at which a bare line's end from a peer made a parser of
-//!   Redis's protocol panic.
+//! - The fuzz targets, of which none ran for an hour: a minute each, and then five more beside other work (`mux_replies` 82,497 inputs,
+//!   `resp` 63,219, `peek` 61,139, `settings` 27,739, `idle_tls` 6,688, `bag_ops` 2,839, `idle_postgres` 1,800, `pool_ops` 264). They found two
+//!   places at which a bare line's end from a peer made a parser of Redis's protocol panic.
 //!
 //! # What is not covered
 //!

@@ -103,6 +103,8 @@ fn pushes(said: &[u8]) -> (Vec<Value>, bool) {
 
 #[cfg(test)]
 mod tests {
+    use redis::ConnectionLike;
+
     use super::*;
     use crate::kept::kept;
 
@@ -114,5 +116,17 @@ mod tests {
     #[test]
     fn the_kept_corpus_of_what_waits_idly_is_judged_rightly() {
         kept("peek", 16).iter().for_each(|bytes| peek(bytes));
+    }
+
+    #[test]
+    fn an_answer_that_the_clients_parser_refuses_is_the_last() {
+        let (ours, mut peers) = UnixStream::pair().unwrap();
+        let stream = Transport::Bare(Conn::of_pair(ours).unwrap());
+        let mut connection = RedisConnection::new(stream, false, 0, None);
+        // Whole as far as frames go; the second one is in order.
+        peers.write_all(b":seven\r\n:7\r\n").unwrap();
+        connection.send_packed_command(b"*1\r\n$4\r\nPING\r\n").unwrap();
+        assert!(connection.recv_response().is_err() && !connection.is_open());
+        assert!(connection.send_packed_command(b"*1\r\n$4\r\nPING\r\n").is_err());
     }
 }
