@@ -1,8 +1,9 @@
 //! `RedisManager` and `RedisClientManager` in front of a real Redis.
 
 use std::error::Error;
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +16,10 @@ use client_tests::servers::Redis;
 use corepool::clients::{RedisClientManager, RedisConnection, RedisManager, Watched};
 use corepool::{CloseReason, Event, GetErrorKind, Manager, Opening, Pool};
 use redis::{Client, Commands, ConnectionLike, RedisError, RedisResult, Value, cmd, pipe};
+use rustix::net::{RecvFlags, recv};
 use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConnection, StreamOwned};
 
 fn ask(redis: &mut impl ConnectionLike, token: &str) -> RedisResult<String> {
     cmd("ECHO").arg(token).query(redis)
@@ -110,6 +113,72 @@ fn over_tls_all_is_as_without() {
         assert_eq!((failed, uses), (0, 200), "{url}");
         let text = format!("{:?}", manager());
         assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+/// A server by TLS that answers `ECHO`, and says what it was given besides when it is told that the answer was heard.
+fn echoes_and_says(identity: &Identity, besides: &'static [u8], was_heard: &Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (port, config, was_heard) = (listener.local_addr().unwrap().port(), identity.server(), Arc::clone(was_heard));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let was_heard = Arc::clone(&was_heard);
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = BufReader::new(StreamOwned::new(session, stream));
+            thread::spawn(move || -> io::Result<()> {
+                loop {
+                    let mut line = || {
+                        let mut line = String::new();
+                        tls.read_line(&mut line).map(|_| line.trim_end().to_owned())
+                    };
+                    let words = line()?.trim_start_matches('*').parse().unwrap_or(0);
+                    if words == 0 {
+                        return Ok(());
+                    }
+                    let words: Vec<_> = (0..words).map(|_| line().and_then(|_| line())).collect::<Result<_, _>>()?;
+                    let peer = tls.get_mut();
+                    if words[0] != "ECHO" {
+                        peer.write_all(b"+OK\r\n")?;
+                        continue;
+                    }
+                    write!(peer, "${}\r\n{}\r\n", words[1].len(), words[1])?;
+                    eventually("the answer to be heard", || was_heard.swap(false, Ordering::SeqCst));
+                    peer.write_all(besides)?;
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn over_tls_what_waits_on_an_idle_connection_is_told_if_it_is_pushes_and_costs_it_otherwise() {
+    const PUSH: &[u8] = b">2\r\n$7\r\nmessage\r\n$1\r\nx\r\n";
+    let identity = Identity::new();
+    for (besides, kept) in [(PUSH, true), (b"+late\r\n".as_slice(), false)] {
+        for version in [&TLS12, &TLS13] {
+            let was_heard = Arc::default();
+            let port = echoes_and_says(&identity, besides, &was_heard);
+            let heard = Arc::new(AtomicU64::new(0));
+            let hears = Arc::clone(&heard);
+            let url = format!("rediss://localhost:{port}?protocol=resp3");
+            let manager = RedisManager::with_tls(&url, identity.client(version)).unwrap();
+            let manager = manager.on_push(move |_| _ = hears.fetch_add(1, Ordering::Relaxed));
+            let pool = Pool::builder(manager).max_size(1).build().unwrap();
+            for used in 0..3 {
+                pool.with(|redis| {
+                    assert_eq!(ask(redis, "a")?, "a");
+                    was_heard.store(true, Ordering::SeqCst);
+                    let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+                    eventually("more to come", || recv(&*redis, &mut [0; 1], look).is_ok());
+                    RedisResult::Ok(())
+                })
+                .unwrap();
+                drop(pool.get().unwrap());
+                let (dials, pushes) = if kept { (1, used + 1) } else { (used + 2, 0) };
+                assert_eq!((pool.stats().dials, heard.load(Ordering::Relaxed)), (dials, pushes));
+            }
+        }
     }
 }
 
