@@ -147,7 +147,8 @@ fn after_a_storm_all_is_in_its_place() {
 
     let stats = pool.stats();
     assert_eq!((stats.leased, stats.waiting, stats.opening), (0, 0, 0));
-    assert!((1..=CONNECTIONS).contains(&stats.open) && stats.idle == stats.open, "\n{stats}");
+    // None may be open: what nobody uses and is lost at once is dialed again after a pause.
+    assert!(stats.open <= CONNECTIONS && stats.idle == stats.open, "\n{stats}");
     let told = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
     assert_eq!(stats.leases, told(&tally.leases), "\n{stats}");
     assert_eq!(stats.timed_out, told(&tally.timed_out), "\n{stats}");
