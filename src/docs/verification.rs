@@ -105,7 +105,7 @@
 //!   mutant had touched: 51 went unseen, and are found by tests that were written for them.
 //! - The storms: 100,000 schedules of each.
 //! - The fuzz targets, of which none ran for an hour: a minute each, and then five more beside other work (`mux_replies` 82,497 inputs,
-//!   `resp` 63,219, `peek` 61,139, `settings` 27,739, `idle_tls` 6,688, `bag_ops` 2,839, `idle_postgres` 1,800, `pool_ops` 264). They found two
+//!   `resp` 63,219, `peek` 61,139, `settings` 27,739, `idle_tls` 6,688, `bag_ops` 2,839, `idle_postgres` 1,808, `pool_ops` 264). They found two
 //!   places at which a bare line's end from a peer made a parser of Redis's protocol panic.
 //!
 //! # What is not covered

@@ -1,22 +1,16 @@
 //! What a TLS peer sends to an idle stream, whole or broken, against what may be lent again.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
 
-use corepool::clients::TlsManager;
-use corepool::{Lease, Pool};
+use corepool::clients::{TlsConn, TlsManager};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConnection, SupportedProtocolVersion};
-use socket2::SockRef;
 
-use crate::arrival;
 use crate::identity::Identity;
+use crate::idle::{Finds, Pair, wait_for_arrival};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 /// A session puts up with so many new keys in a row, and some more.
 const KEYS: usize = 30;
 /// The kind of a record that sessions may ignore: that of changing ciphers, from times before TLS 1.3.
@@ -25,22 +19,13 @@ const IGNORED: u8 = 0x14;
 /// The body of the fuzz target of this name: `bytes` say what the peer sends to an idle stream. It is lent again if that was new keys,
 /// and then answers its next user; what cannot be a session's own is never lent.
 pub(crate) fn idle_tls(bytes: &[u8]) {
-    static PAIRS: LazyLock<[Mutex<Pair>; 2]> = LazyLock::new(|| {
+    static PAIRS: LazyLock<[Mutex<Pair<TlsManager, Peer>>; 2]> = LazyLock::new(|| {
         let identity = Identity::new();
-        [&TLS12, &TLS13].map(|version| Mutex::new(Pair::new(&identity, version)))
+        [&TLS12, &TLS13].map(|version| Mutex::new(pair(&identity, version)))
     });
     let [version, script @ ..] = bytes else { return };
     let mut pair = PAIRS[usize::from(version % 2)].lock().unwrap_or_else(PoisonError::into_inner);
-    pair.run(script);
-}
-
-/// A pool of one stream, and that stream's peer.
-struct Pair {
-    pool: Pool<TlsManager>,
-    accepted: Receiver<Peer>,
-    peer: Option<Peer>,
-    /// So many were seen.
-    dials: u64,
+    pair.run(script, Peer::say, exchange);
 }
 
 struct Peer {
@@ -48,70 +33,24 @@ struct Peer {
     stream: TcpStream,
 }
 
-/// What the next user finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Finds {
-    /// The same stream: all that came was the session's own.
-    TheSame,
-    /// The same or another: what came is not whole, or a session may ignore it.
-    Either,
-    /// Another.
-    Another,
+fn pair(identity: &Identity, version: &'static SupportedProtocolVersion) -> Pair<TlsManager, Peer> {
+    let config = identity.server();
+    let welcome = move |mut stream| {
+        let mut session = ServerConnection::new(Arc::clone(&config)).unwrap();
+        while session.is_handshaking() || session.wants_write() {
+            session.complete_io(&mut stream).unwrap();
+        }
+        Peer { session, stream }
+    };
+    Pair::new(|port| identity.manager(port, version), welcome)
 }
 
-impl Pair {
-    fn new(identity: &Identity, version: &'static SupportedProtocolVersion) -> Pair {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let (port, config) = (listener.local_addr().unwrap().port(), identity.server());
-        let (accepts, accepted) = channel();
-        thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let mut session = ServerConnection::new(Arc::clone(&config)).unwrap();
-                while session.is_handshaking() || session.wants_write() {
-                    session.complete_io(&mut stream).unwrap();
-                }
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                // What is thrown away leaves nothing behind, or ports would run out.
-                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-                accepts.send(Peer { session, stream }).unwrap();
-            }
-        });
-        let pool = Pool::builder(identity.manager(port, version)).max_size(1).build().unwrap();
-        Pair { pool, accepted, peer: None, dials: 0 }
-    }
-
-    fn run(&mut self, script: &[u8]) {
-        self.exchange();
-        match self.peer.as_mut().expect("it has answered").say(script) {
-            Finds::TheSame => assert!(self.exchange(), "another, after {}", script.escape_ascii()),
-            Finds::Another => assert!(!self.exchange(), "lent, after {}", script.escape_ascii()),
-            // The rest never comes, and nobody waits for it here.
-            Finds::Either => Lease::discard(self.lease().0),
-        }
-    }
-
-    /// Asks, and is answered. Whether it was the same stream as before.
-    fn exchange(&mut self) -> bool {
-        let (mut lease, same, peer) = self.lease();
-        lease.write_all(b"asked").unwrap();
-        peer.answer().unwrap();
-        let mut answer = [0; 8];
-        lease.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"answered");
-        same
-    }
-
-    fn lease(&mut self) -> (Lease<'_, TlsManager>, bool, &mut Peer) {
-        let lease = self.pool.get().unwrap();
-        let dials = self.pool.stats().dials;
-        let same = dials == self.dials;
-        // The pool may dial once more by itself, for one that was discarded.
-        while self.dials < dials {
-            self.peer = Some(self.accepted.recv_timeout(PATIENCE).expect("a dial"));
-            self.dials += 1;
-        }
-        (lease, same, self.peer.as_mut().expect("dialed once"))
-    }
+fn exchange(conn: &mut TlsConn, peer: &mut Peer) {
+    conn.write_all(b"asked").unwrap();
+    peer.answer().unwrap();
+    let mut answer = [0; 8];
+    conn.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"answered");
 }
 
 impl Peer {
@@ -174,7 +113,7 @@ impl Peer {
             self.stream.shutdown(Shutdown::Write).unwrap();
             finds = Finds::Another;
         }
-        arrival::of(&self.stream, sent.len(), hung_up);
+        wait_for_arrival(&self.stream, sent.len(), hung_up);
         finds
     }
 

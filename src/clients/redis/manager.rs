@@ -172,13 +172,11 @@ impl RedisManager {
 
     /// "Connection reset by peer" alone does not say of what. What the server says does.
     fn where_it_failed(&self, error: RedisError) -> RedisError {
-        if !error.is_io_error() {
-            return error;
-        }
         // A client of TLS 1.3 hears only now that its certificate is not taken.
         #[cfg(feature = "rustls")]
-        if is_refusal(&error) {
-            return refused(error);
+        let error = refused(error);
+        if !error.is_io_error() {
+            return error;
         }
         let address = match &self.endpoint {
             Endpoint::Tcp(tcp) => tcp.address().to_owned(),

@@ -29,10 +29,10 @@ use crate::net::tcp::TcpManager;
 /// # }
 /// ```
 ///
-/// The handshake, and a login after it, have what is left of `dial_timeout`. A peer's certificate that is refused is permanent. An idle
-/// stream is watched for its peer's hang-up, and looked at before each checkout: session tickets and renewed keys are taken, and it is
-/// kept; a `close_notify`, which may come without a hang-up, and plain text that nobody asked for discard it. A use that failed or panicked
-/// discards.
+/// The handshake, and a login after it, have what is left of `dial_timeout`. A certificate that is refused, by either side, is permanent.
+/// An idle stream is watched for its peer's hang-up, and looked at before each checkout: session tickets and renewed keys are taken, and it
+/// is kept; a `close_notify`, which may come without a hang-up, and plain text that nobody asked for discard it. A use that failed or
+/// panicked discards.
 #[derive(Clone)]
 pub struct TlsManager {
     tcp: TcpManager,

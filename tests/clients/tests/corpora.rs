@@ -1,7 +1,7 @@
 //! The kept corpora of the fuzz targets that need a client or a TLS provider: each file once.
 
-#[path = "../../twins/arrival.rs"]
-mod arrival;
+#[path = "../../twins/idle.rs"]
+mod idle;
 #[path = "../../twins/idle_postgres.rs"]
 mod idle_postgres;
 #[path = "../../twins/idle_tls.rs"]
